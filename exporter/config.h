@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_CONFIG_H
+#define PEERFLOW_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "flow.h"
+
+/* exporter.conf as a struct: read whole, checked whole, then never changed. A newer one replaces it. */
+
+enum config_transport { CONFIG_UDP, CONFIG_TCP };
+enum config_protocol { CONFIG_IPFIX, CONFIG_NETFLOW9 };
+enum config_records { CONFIG_UNIFLOW, CONFIG_BIFLOW };
+enum config_reply_tuple { CONFIG_MIRROR, CONFIG_WIRE };
+
+struct config_prefix {
+	union address address;      /* bits beyond length are zero */
+	uint8_t family;             /* 4 or 6 */
+	uint8_t length;
+};
+
+struct config_mark {
+	uint32_t value;             /* bits outside mask are zero */
+	uint32_t mask;
+};
+
+struct config_collector {
+	char *name;                 /* of the group [collector NAME] */
+	char *host;                 /* required: address or DNS name */
+	uint16_t port;
+	enum config_transport transport;
+	enum config_protocol protocol;
+	char *template_name;        /* a name in the template directory, or a path if it has a slash */
+	enum config_records records;
+	enum config_reply_tuple reply_tuple;
+	unsigned template_refresh;  /* seconds */
+	unsigned mtu;               /* octets of an IP packet; 0: from the path */
+	char *source_address;       /* NULL: the kernel chooses */
+	unsigned retry;             /* seconds */
+	unsigned resolve;           /* seconds */
+	size_t queue;               /* octets */
+};
+
+struct config {
+	char *path;
+
+	/* [exporter] */
+	bool has_domain_id;
+	uint32_t domain_id;
+	uint32_t enterprise_number; /* 0: none configured */
+	char *template_directory;
+	char *live_socket;          /* NULL: none */
+
+	/* [conntrack] */
+	size_t receive_buffer;      /* octets */
+	bool labels;
+	struct config_prefix *ignore;
+	size_t n_ignore;
+	struct config_mark *mark;
+	size_t n_mark;
+	uint8_t *protocol;
+	size_t n_protocol;
+
+	/* [netbird] */
+	char *interface;            /* the mesh's interface, "wt0" */
+	char *peers_file;           /* NULL: none */
+
+	/* [collector NAME], in the order of the file */
+	struct config_collector *collector;
+	size_t n_collectors;
+};
+
+/* Reads and checks the file. On failure returns NULL and sets error (EX_CONFIG) to one line that names file, line, key
+ * and value. The caller owns the result: config_free. */
+struct config *config_load(const char *path, GError **error);
+
+/* The same from octets already in memory; name stands for the path in errors. The text may hold anything. */
+struct config *config_parse(const char *name, const char *text, size_t length, GError **error);
+
+void config_free(struct config *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct config, config_free)
+
+/* True if both describe the same session with the same collector, so that a reload may keep it. */
+bool config_collector_equal(const struct config_collector *a, const struct config_collector *b);
+
+#endif

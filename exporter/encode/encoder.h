@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_ENCODE_ENCODER_H
+#define PEERFLOW_ENCODE_ENCODER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "encode/template.h"
+#include "flow.h"
+#include "message.h"
+#include "names.h"
+
+/* Turns flows into export messages for one collector: IPFIX (RFC 7011) or NetFlow v9 (RFC 3954), from the same tables.
+ *
+ * Records collect in a batch of messages. When an add answers false the batch is full: take it, send it, add again.
+ * Sequence numbers and export times are written when a batch is taken, so they are those of the moment it leaves, and
+ * a message that is taken but lost on the way leaves a hole that a collector can see (RFC 7011 section 10.2.2).
+ *
+ * One encoder is one transport session. Not thread-safe; no allocation after encoder_new. */
+
+enum reply_tuple {
+	REPLY_MIRROR = VIEW_MIRROR,
+	REPLY_WIRE = VIEW_WIRE,
+};
+
+struct encoder_options {
+	unsigned records;           /* TRAIT_UNIFLOW or TRAIT_BIFLOW */
+	enum reply_tuple reply;
+	uint32_t domain;            /* Observation Domain or, in NetFlow v9, Source ID of flow records */
+	uint32_t enterprise;        /* the operator's number for OWN elements, or zero: there is none */
+	uint16_t message_size;      /* largest message in octets */
+};
+
+/* What the Exporting Process has done (IANA IEs 40 to 42), as sent in Observation Domain 0. */
+struct exporter_statistics {
+	uint64_t octets;
+	uint64_t messages;
+	uint64_t flow_records;
+};
+
+struct interface_name {
+	uint32_t index;
+	char name[32];              /* zero padded */
+};
+
+struct encoder;
+
+/* The file is read only here and may be freed afterwards. Fails with EX_CONFIG if the options do not suit the file: no
+ * template of that kind, OWN elements without an enterprise number, a template or record larger than a message. */
+struct encoder *encoder_new(const struct template_file *file, const struct encoder_options *options, GError **error);
+
+void encoder_free(struct encoder *encoder);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct encoder, encoder_free)
+
+/* Begins a new transport session: sequences at zero, nothing in the batch (RFC 7011 section 10.3.2). The next thing to
+ * add is the templates. */
+void encoder_restart(struct encoder *encoder);
+
+/* A smaller or larger path. Applies from the next message on; false if a template or record would not fit, and then
+ * nothing changes. */
+bool encoder_set_message_size(struct encoder *encoder, size_t octets);
+
+/* Adds the records of one flow: a pair of uniflows (the reply's only if it had packets) or one biflow. */
+bool encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names);
+
+/* Adds all Template Records, and the type records (RFC 5610) of OWN elements, in messages of their own. */
+bool encoder_add_templates(struct encoder *encoder);
+
+/* Adds the table of interface names. n may be zero. */
+bool encoder_add_interfaces(struct encoder *encoder, const struct interface_name *interface, size_t n);
+
+bool encoder_add_statistics(struct encoder *encoder, const struct exporter_statistics *statistics);
+
+/* Hands out what can leave: all messages that are full or, with partial, also the one still open. now is ms since 1970.
+ * The messages stay valid until the next call with this encoder. Returns how many there are. */
+size_t encoder_take(struct encoder *encoder, uint64_t now, bool partial, const struct message **messages);
+
+/* True if something waits that only a take with partial would hand out. */
+bool encoder_waiting(const struct encoder *encoder);
+
+#endif

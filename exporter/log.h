@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_LOG_H
+#define PEERFLOW_LOG_H
+
+/* Sends everything said through g_message, g_warning and g_error to standard error, one line each, "peerflowd: text".
+ * Under the journal (JOURNAL_STREAM is set) the line starts with its priority, "<4>text", as sd-daemon(3) has it.
+ * A fatal message, which is GLib's way of saying that memory ran out, ends the program with EX_OSERR. */
+void log_open(const char *program);
+
+#endif

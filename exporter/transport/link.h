@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_TRANSPORT_LINK_H
+#define PEERFLOW_TRANSPORT_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "counters.h"
+#include "flow.h"
+#include "message.h"
+
+/* The way to one collector. A link resolves the collector's name, connects, sends, and comes back after every failure
+ * by itself; it runs in the default GMainContext and nothing in it ever blocks. What it cannot send is dropped and
+ * counted, so that a slow or dead collector never delays the others nor the reading of the kernel. */
+
+enum link_transport {
+	LINK_UDP,
+	LINK_TCP,
+};
+
+struct link_options {
+	const char *name;           /* of the collector, for log lines */
+	const char *host;           /* address or DNS name */
+	uint16_t port;
+	enum link_transport transport;
+	const char *source_address; /* address to send from, or NULL */
+	unsigned mtu;               /* largest IP packet in octets, or zero: from the path */
+	unsigned retry;             /* seconds before the first new attempt; doubles up to 16 times that */
+	unsigned resolve;           /* seconds between looks at the DNS name */
+	size_t queue;               /* TCP: octets that may wait for a slow collector */
+};
+
+struct link_handler {
+	/* A new transport session: sequences start anew, templates come first (RFC 7011 sections 8.4, 10.4). payload is the
+	 * largest message in octets. */
+	void (*opened)(void *data, size_t payload);
+	/* UDP: the path takes larger or smaller messages from now on. */
+	void (*resized)(void *data, size_t payload);
+	/* UDP: a send failed or the collector refused it; it may have restarted, so it needs the templates again. Not
+	 * called more than once a second. */
+	void (*refused)(void *data);
+};
+
+struct link;
+
+/* Starts a link; name resolution and connection happen later, off this call. The options' strings are copied. Fails
+ * only over options that can never work: a source address that is none. */
+struct link *link_open(const struct link_options *options, const struct link_handler *handler, void *data,
+                       GError **error);
+
+/* Adopts a connected stream socket (a viewer on the local socket): no name, no retry. closed is called once, from the
+ * main loop, when the other end is gone; the link then waits to be freed. handler->opened is not called. */
+struct link *link_adopt(int fd, const char *name, size_t queue, void (*closed)(void *data), void *data);
+
+/* Sends or queues whole messages, in order; drops and counts what it cannot. Without a session all is dropped. No
+ * allocation, no blocking. */
+void link_send(struct link *link, const struct message *messages, size_t n);
+
+/* True while there is a session to send to. */
+bool link_is_open(const struct link *link);
+
+/* True if this flow is the link's own traffic, now or in one of its last sessions, which must not be reported. */
+bool link_carries(const struct link *link, const struct flow *flow);
+
+const struct link_counters *link_counters(const struct link *link);
+
+/* Sends what is queued, for at most patience ms, closes the session in order and frees the link. */
+void link_close(struct link *link, unsigned patience);
+
+#endif
