@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "archive/check.h"
+
+#include "archive/word.h"
+#include "error.h"
+
+enum {
+	SET_TEMPLATES = 2,
+	SET_OPTIONS = 3,
+	SET_DATA = 256,             /* and all above */
+	MOST_FIELDS = 1024,         /* of a template: libfixbuf takes quadratic time over repeated elements */
+	MOST_TEMPLATES = 8192,      /* of all domains */
+	MOST_DOMAINS = 256,
+};
+
+struct domain {
+	uint32_t expected;          /* sequence number of its next message */
+	uint32_t counted;
+};
+
+struct check {
+	GHashTable *shapes;         /* struct shape by its own key */
+	GHashTable *domains;        /* struct domain by number */
+	uint32_t enterprise;
+};
+
+/* Reads on while there is enough; whoever takes more than room() says has a bug. */
+struct cursor {
+	const uint8_t *message;
+	const uint8_t *at;
+	const uint8_t *end;
+};
+
+static size_t
+room(const struct cursor *cursor)
+{
+	return cursor->end - cursor->at;
+}
+
+static uint16_t
+take16(struct cursor *cursor)
+{
+	uint16_t value = cursor->at[0] << 8 | cursor->at[1];
+
+	cursor->at += 2;
+	return value;
+}
+
+static uint32_t
+take32(struct cursor *cursor)
+{
+	uint32_t high = take16(cursor);
+
+	return high << 16 | take16(cursor);
+}
+
+G_GNUC_PRINTF(3, 4)
+static bool
+unsound(const struct cursor *cursor, GError **error, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	g_autofree char *what = g_strdup_vprintf(format, arguments);
+	va_end(arguments);
+	g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "octet %td: %s", cursor->at - cursor->message, what);
+	return false;
+}
+
+static int64_t
+shape_key(uint32_t domain, uint16_t id)
+{
+	return (int64_t)domain << 16 | id;
+}
+
+const struct shape *
+check_shape(const struct check *check, uint32_t domain, uint16_t id)
+{
+	int64_t key = shape_key(domain, id);
+
+	return g_hash_table_lookup(check->shapes, &key);
+}
+
+/* Whose element a row of fields.def is, as its enterprise number; the OWN ones become the stream's. */
+enum { OWN = -1, NEVER = -2 };
+#define WHOSE_IANA 0
+#define WHOSE_REVERSE WORD_REVERSE
+#define WHOSE_OWN OWN
+#define WHOSE_NETFLOW9 NEVER
+#define VARIABLE WORD_VARIABLE
+
+static const struct {
+	int64_t enterprise;
+	uint16_t element;
+	bool variable;
+} words[WORDS] = {
+#define FIELD(name, number, whose, octets_, ...) \
+	[WORD_##name] = { .enterprise = WHOSE_##whose, .element = number, .variable = octets_ == WORD_VARIABLE },
+#include "../templates/fields.def"
+#undef FIELD
+	[WORD_interfaceName] = { .element = 82 },
+	[WORD_interfaceDescription] = { .element = 83 },
+};
+
+static uint64_t
+word_bit(const struct check *check, uint32_t enterprise, uint16_t element, uint16_t octets)
+{
+	for (unsigned i = 0; i < WORDS; i++) {
+		int64_t whose = words[i].enterprise == OWN ? check->enterprise : words[i].enterprise;
+		if (words[i].element == element && whose == enterprise && words[i].variable == (octets == WORD_VARIABLE))
+			return UINT64_C(1) << i;
+	}
+	return 0;
+}
+
+/* Field specifiers, RFC 7011 section 3.2. */
+static bool
+take_fields(const struct check *check, struct shape *shape, struct cursor *cursor, GError **error)
+{
+	size_t shortest = 0;
+
+	for (unsigned i = 0; i < shape->n_fields; i++) {
+		if (room(cursor) < 4)
+			return unsound(cursor, error, "the set ends inside a template");
+		uint16_t element = take16(cursor);
+		uint16_t octets = take16(cursor);
+		uint32_t enterprise = 0;
+		if (element & 0x8000) {
+			if (room(cursor) < 4)
+				return unsound(cursor, error, "the set ends inside a template");
+			enterprise = take32(cursor);
+		}
+		shape->octets[i] = octets;
+		shape->words |= word_bit(check, enterprise, element & 0x7fff, octets);
+		shortest += octets == WORD_VARIABLE ? 1 : octets;
+	}
+	if (!shortest || shortest > UINT16_MAX)
+		return unsound(cursor, error, "a template's records would have %zu octets", shortest);
+	shape->shortest = shortest;
+	return true;
+}
+
+static bool
+take_template(struct check *check, uint32_t domain, uint16_t set, struct cursor *cursor, GError **error)
+{
+	uint16_t id = take16(cursor);
+	uint16_t n = take16(cursor);
+	int64_t key = shape_key(domain, id);
+
+	if (id < SET_DATA)
+		return unsound(cursor, error, "template id %u", id);
+	if (!n) {                       /* a withdrawal, RFC 7011 section 8.1 */
+		g_hash_table_remove(check->shapes, &key);
+		return true;
+	}
+	if (n > MOST_FIELDS || g_hash_table_size(check->shapes) >= MOST_TEMPLATES)
+		return unsound(cursor, error, "template %u is one too many, or too long with %u fields", id, n);
+	g_autofree struct shape *shape = g_malloc0(sizeof *shape + n * sizeof *shape->octets);
+	shape->key = key;
+	shape->n_fields = n;
+	if (set == SET_OPTIONS) {
+		shape->scopes = room(cursor) < 2 ? 0 : take16(cursor);
+		if (!shape->scopes || shape->scopes > n)
+			return unsound(cursor, error, "options template %u with %u scope fields of %u", id, shape->scopes, n);
+	}
+	if (!take_fields(check, shape, cursor, error))
+		return false;
+	/* Not insert: the key is inside the value, so both must be replaced. */
+	struct shape *kept = g_steal_pointer(&shape);
+	g_hash_table_replace(check->shapes, &kept->key, kept);
+	return true;
+}
+
+static bool
+take_templates(struct check *check, uint32_t domain, uint16_t set, struct cursor *cursor, GError **error)
+{
+	while (room(cursor) >= 4)
+		if (!take_template(check, domain, set, cursor, error))
+			return false;
+	return true;
+}
+
+static bool
+take_field(struct cursor *cursor, uint16_t octets)
+{
+	size_t length = octets;
+
+	if (octets == WORD_VARIABLE) {
+		if (room(cursor) < 1)
+			return false;
+		length = *cursor->at++;
+		if (length == 255) {
+			if (room(cursor) < 2)
+				return false;
+			length = take16(cursor);
+		}
+	}
+	if (room(cursor) < length)
+		return false;
+	cursor->at += length;
+	return true;
+}
+
+static bool
+take_record(const struct shape *shape, struct cursor *cursor, GError **error)
+{
+	for (unsigned i = 0; i < shape->n_fields; i++)
+		if (!take_field(cursor, shape->octets[i]))
+			return unsound(cursor, error, "the set ends inside a record of template %u",
+			               (unsigned)(shape->key & UINT16_MAX));
+	return true;
+}
+
+/* What is shorter than any record is padding, RFC 7011 section 3.3.1. */
+static bool
+take_records(const struct check *check, struct soundness *soundness, uint16_t set, struct cursor *cursor,
+             GError **error)
+{
+	const struct shape *shape = check_shape(check, soundness->domain, set);
+
+	if (!shape)
+		return unsound(cursor, error, "records of template %u, which was not announced", set);
+	for (; room(cursor) >= shape->shortest; soundness->records++)
+		if (!take_record(shape, cursor, error))
+			return false;
+	return true;
+}
+
+static bool
+take_set(struct check *check, struct soundness *soundness, struct cursor *message, GError **error)
+{
+	if (room(message) < 4)
+		return unsound(message, error, "the message ends inside a set header");
+	uint16_t id = take16(message);
+	uint16_t octets = take16(message);
+
+	if (octets < 4 || (size_t)octets - 4 > room(message))
+		return unsound(message, error, "set %u of %u octets, %zu are left", id, octets, room(message) + 4);
+	struct cursor set = { message->message, message->at, message->at + octets - 4 };
+	message->at = set.end;
+	if (id >= SET_DATA)
+		return take_records(check, soundness, id, &set, error);
+	if (id == SET_TEMPLATES || id == SET_OPTIONS)
+		return take_templates(check, soundness->domain, id, &set, error);
+	return unsound(&set, error, "set id %u", id);
+}
+
+static struct domain *
+find_domain(struct check *check, uint32_t number, uint32_t sequence)
+{
+	struct domain *domain = g_hash_table_lookup(check->domains, GUINT_TO_POINTER(number));
+
+	if (domain || g_hash_table_size(check->domains) == MOST_DOMAINS)
+		return domain;
+	domain = g_new0(struct domain, 1);
+	domain->expected = sequence;
+	g_hash_table_insert(check->domains, GUINT_TO_POINTER(number), domain);
+	return domain;
+}
+
+size_t
+check_header(const uint8_t *header, GError **error)
+{
+	struct cursor cursor = { header, header, header + MESSAGE_HEADER };
+	uint16_t version = take16(&cursor);
+	uint16_t octets = take16(&cursor);
+
+	if (version == 10 && octets >= MESSAGE_HEADER)
+		return octets;
+	unsound(&cursor, error, "not an IPFIX message (version %u, %u octets)", version, octets);
+	return 0;
+}
+
+bool
+check_message(struct check *check, const uint8_t *message, size_t octets, struct soundness *soundness, GError **error)
+{
+	struct cursor cursor = { message, message + 8, message + octets };
+	uint32_t sequence = take32(&cursor);
+
+	*soundness = (struct soundness){ .domain = take32(&cursor) };
+	struct domain *domain = find_domain(check, soundness->domain, sequence);
+	if (!domain)
+		return unsound(&cursor, error, "more than %d observation domains", MOST_DOMAINS);
+	while (room(&cursor))
+		if (!take_set(check, soundness, &cursor, error))
+			return false;
+	/* A sequence that steps back is another session in the same file, which lost nothing. */
+	uint32_t ahead = sequence - domain->expected;
+	soundness->lost = ahead > INT32_MAX ? 0 : ahead;
+	soundness->counted = domain->counted;
+	domain->counted += soundness->records;
+	domain->expected = sequence + soundness->records;
+	return true;
+}
+
+struct check *
+check_new(uint32_t enterprise)
+{
+	struct check *check = g_new0(struct check, 1);
+
+	check->enterprise = enterprise;
+	check->shapes = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+	check->domains = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, g_free);
+	return check;
+}
+
+void
+check_free(struct check *check)
+{
+	g_hash_table_unref(check->shapes);
+	g_hash_table_unref(check->domains);
+	g_free(check);
+}

@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "archive/reader.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fixbuf/public.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "archive/check.h"
+#include "archive/word.h"
+#include "error.h"
+
+/* libfixbuf takes the octets from memory, a message at a time, and not from the file itself: of a file it cannot tell
+ * an end between two messages from one inside a message, and nothing it says has an offset. check.h has what else it
+ * is kept from. What libfixbuf does here is all of the decoding: which octets are which element, in whatever order and
+ * length a template has them. */
+
+/* What libfixbuf fills: a packed struct per kind of record and an internal template of the same order. */
+typedef struct {
+	uint8_t octet[16];
+} octets_16;
+#define TYPE_NUMBER_1 uint8_t
+#define TYPE_NUMBER_2 uint16_t
+#define TYPE_NUMBER_4 uint32_t
+#define TYPE_NUMBER_8 uint64_t
+#define TYPE_OCTETS_4 uint32_t          /* libfixbuf has IPv4 addresses in host byte order */
+#define TYPE_OCTETS_16 octets_16
+#define TYPE_NAME_VARIABLE fbVarfield_t
+
+/* IPFIX has no words of NetFlow v9. */
+#define IPFIX_IANA(...) __VA_ARGS__
+#define IPFIX_REVERSE(...) __VA_ARGS__
+#define IPFIX_OWN(...) __VA_ARGS__
+#define IPFIX_NETFLOW9(...)
+
+struct __attribute__((packed)) wire_flow {
+#define FIELD(name, element, enterprise, octets, kind, ...) IPFIX_##enterprise(TYPE_##kind##_##octets name;)
+#include "../templates/fields.def"
+#undef FIELD
+};
+
+enum { INTERFACE_NAME = 32 };
+
+struct __attribute__((packed)) wire_interface {
+	uint32_t ingressInterface;
+	char interfaceName[INTERFACE_NAME];
+	char interfaceDescription[INTERFACE_NAME];
+};
+
+struct __attribute__((packed)) wire_other {
+	uint8_t nothing;
+};
+
+union wire {
+	struct wire_flow flow;
+	struct wire_interface interface;
+	struct wire_other other;
+};
+
+/* An element no stream has, because an internal template must have one: all else of the record is then skipped. */
+enum { ELEMENT_NOTHING = 0x3fff };
+
+#define ENTERPRISE_IANA 0
+#define ENTERPRISE_REVERSE WORD_REVERSE
+#define ENTERPRISE_OWN reader->enterprise
+#define VARIABLE FB_IE_VARLEN
+
+#define TYPE_OF_NUMBER(octets_) \
+	((octets_) == 1 ? FB_UINT_8 : (octets_) == 2 ? FB_UINT_16 : (octets_) == 4 ? FB_UINT_32 : FB_UINT_64)
+#define MODEL_NUMBER(octets_) TYPE_OF_NUMBER(octets_), FB_IE_F_ENDIAN
+#define MODEL_OCTETS(octets_) FB_OCTET_ARRAY, 0
+#define MODEL_NAME(octets_) FB_STRING, 0
+
+enum kind {
+	KIND_OTHER,
+	KIND_INTERFACE,
+	KIND_FLOW,
+	KINDS,
+};
+
+enum { TEMPLATE_FIRST = 256 };          /* of the internal ones, which have their own ids */
+
+struct reader {
+	FILE *in;
+	char *name;
+	uint32_t enterprise;
+	struct check *check;
+	fbInfoModel_t *model;
+	fBuf_t *buffer;             /* owns the session */
+	GHashTable *interfaces;     /* names by ifIndex */
+	struct names names;
+	struct name name_of[3];     /* "-", the initiator's, the responder's */
+	GString *text[3];
+	uint64_t offset;            /* of the message after this one */
+	uint64_t message;           /* of this one */
+	struct soundness soundness; /* of this one */
+	uint32_t taken;             /* records of this one that libfixbuf gave */
+	bool inside;                /* libfixbuf has not come to the end of this one */
+	bool failed;
+	uint64_t lost;
+	uint8_t octets[UINT16_MAX + 4];     /* libfixbuf looks at an octet beyond the end */
+};
+
+G_GNUC_PRINTF(4, 5)
+static enum reader_result
+fail(struct reader *reader, GError **error, int code, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	g_autofree char *what = g_strdup_vprintf(format, arguments);
+	va_end(arguments);
+	g_set_error(error, PEERFLOW_ERROR, code, "%s: message at octet %" G_GUINT64_FORMAT ": %s", reader->name,
+	            reader->message, what);
+	reader->failed = true;
+	return READER_ERROR;
+}
+
+/* Information model and internal templates */
+
+static void
+model_add(struct reader *reader, const char *name, uint16_t element, uint16_t octets, uint8_t type, uint32_t flags)
+{
+	fbInfoElement_t row = FB_IE_INIT_FULL(name, reader->enterprise, element, octets, flags, 0, 0, type, NULL);
+
+	fbInfoModelAddElement(reader->model, &row);
+}
+
+static void
+model_fill(struct reader *reader)
+{
+#define MODEL_IANA(...)
+#define MODEL_REVERSE(...)
+#define MODEL_NETFLOW9(...)
+#define MODEL_OWN(...) model_add(reader, __VA_ARGS__);
+#define FIELD(name, element, enterprise, octets, kind, ...) \
+	MODEL_##enterprise(#name, element, octets, MODEL_##kind(octets))
+#include "../templates/fields.def"
+#undef FIELD
+	model_add(reader, "peerflowNothing", ELEMENT_NOTHING, 1, FB_UINT_8, FB_IE_F_ENDIAN);
+}
+
+static void
+append(fbTemplate_t *template, uint32_t enterprise, uint16_t element, uint16_t octets)
+{
+	fbInfoElement_t field = { .ent = enterprise, .num = element, .len = octets };
+	g_autoptr(GError) error = NULL;
+
+	/* Fails over lengths that do not suit the element's type; those of fields.def are tested. */
+	if (!fbTemplateAppend(template, &field, &error))
+		g_error("element %u of %u octets: %s", element, octets, error->message);
+}
+
+static void
+append_flow(struct reader *reader, fbTemplate_t *template)
+{
+#define FIELD(name, element, enterprise, octets, ...) \
+	IPFIX_##enterprise(append(template, ENTERPRISE_##enterprise, element, octets);)
+#include "../templates/fields.def"
+#undef FIELD
+}
+
+static void
+append_interface(struct reader *reader G_GNUC_UNUSED, fbTemplate_t *template)
+{
+	append(template, 0, 10, sizeof(uint32_t));
+	append(template, 0, 82, INTERFACE_NAME);
+	append(template, 0, 83, INTERFACE_NAME);
+}
+
+static void
+append_other(struct reader *reader, fbTemplate_t *template)
+{
+	append(template, reader->enterprise, ELEMENT_NOTHING, 1);
+}
+
+/* What a record means */
+
+/* Where the value of a word stands in libfixbuf's struct and in the flow. */
+static const struct place {
+	uint16_t from;
+	uint16_t to;
+	uint8_t octets;             /* zero: nothing to copy */
+	bool swapped;
+} places[WORDS] = {
+#define PLACE_NUMBER(name, octets_, member) \
+	.from = offsetof(struct wire_flow, name), .to = offsetof(struct flow, member), .octets = octets_
+#define PLACE_OCTETS(name, octets_, member) PLACE_NUMBER(name, octets_, member), .swapped = octets_ == 4
+#define PLACE_NAME(...) .octets = 0
+#define FIELD(name, element, enterprise, octets_, kind, semantics, only, member, ...) \
+	[WORD_##name] = { IPFIX_##enterprise(PLACE_##kind(name, octets_, member)) },
+#include "../templates/fields.def"
+#undef FIELD
+};
+
+static void
+take_word(struct flow *flow, const struct place *place, const union wire *wire)
+{
+	const uint8_t *from = (const uint8_t *)wire + place->from;
+	uint8_t *to = (uint8_t *)flow + place->to;
+	uint32_t word;
+
+	memcpy(to, from, place->octets);
+	if (!place->swapped)
+		return;
+	memcpy(&word, from, sizeof word);
+	word = htonl(word);
+	memcpy(to, &word, sizeof word);
+}
+
+/* What the reply's tuple is where the template has no word for it: that of packets nobody translated. */
+static const struct {
+	uint64_t unless;
+	uint16_t from;
+	uint16_t to;
+	uint8_t octets;
+} mirrors[] = {
+#define MIRROR(unless_, to_, from_) \
+	{ unless_, offsetof(struct flow, from_), offsetof(struct flow, to_), sizeof((struct flow *)0)->to_ }
+	MIRROR(HAS_WORD(postNATSourceIPv4Address) | HAS_WORD(postNATSourceIPv6Address),
+	       reply.destination, original.source),
+	MIRROR(HAS_WORD(postNATDestinationIPv4Address) | HAS_WORD(postNATDestinationIPv6Address),
+	       reply.source, original.destination),
+	MIRROR(HAS_WORD(postNAPTSourceTransportPort), reply.destination_port, original.source_port),
+	MIRROR(HAS_WORD(postNAPTDestinationTransportPort), reply.source_port, original.destination_port),
+};
+
+static void
+mirror(struct flow *flow, uint64_t words)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(mirrors); i++)
+		if (!(words & mirrors[i].unless))
+			memcpy((uint8_t *)flow + mirrors[i].to, (uint8_t *)flow + mirrors[i].from, mirrors[i].octets);
+}
+
+static uint8_t
+translation(const struct flow *flow)
+{
+	const struct side *there = &flow->original, *back = &flow->reply;
+	bool source = memcmp(&there->source, &back->destination, sizeof there->source) ||
+	              there->source_port != back->destination_port;
+	bool destination = memcmp(&there->destination, &back->source, sizeof there->destination) ||
+	                   there->destination_port != back->source_port;
+
+	return (source ? TRANSLATED_SOURCE : 0) | (destination ? TRANSLATED_DESTINATION : 0);
+}
+
+static uint8_t
+nat_type(const struct flow *flow)
+{
+	if (flow->translation)
+		return flow->family == 4 ? 1 : 5;
+	return flow->family;
+}
+
+/* What follows from the words that were there. */
+static void
+conclude(struct flow *flow, uint64_t words)
+{
+	flow->family = words & HAS_WORD(sourceIPv6Address) ? 6 : 4;
+	mirror(flow, words);
+	flow->translation = translation(flow);
+	if (!(words & HAS_WORD(natType)))
+		flow->nat_type = nat_type(flow);
+	flow->id = flow->flow_id >> 32;
+}
+
+/* Keeps the name for one end; answers its index. */
+static uint32_t
+take_name(struct reader *reader, uint32_t index, const fbVarfield_t *field)
+{
+	GString *text = reader->text[index];
+
+	g_string_truncate(text, 0);
+	if (g_utf8_validate((const char *)field->buf, field->len, NULL)) {
+		g_string_append_len(text, (const char *)field->buf, field->len);
+	} else {                        /* or a NUL is inside, which no name may have */
+		g_autofree char *valid = g_utf8_make_valid((const char *)field->buf, field->len);
+		g_string_append(text, valid);
+	}
+	reader->name_of[index] = (struct name){ text->str, MIN(text->len, UINT16_MAX) };
+	return strcmp(text->str, "-") ? index : 0;
+}
+
+/* The first of these fields that has something in it. */
+static uint32_t
+first_name(struct reader *reader, uint32_t index, const fbVarfield_t *one, const fbVarfield_t *other)
+{
+	uint32_t found = one->len ? take_name(reader, index, one) : 0;
+
+	return found || !other->len ? found : take_name(reader, index, other);
+}
+
+static bool
+take_flow(struct reader *reader, uint64_t words, const union wire *wire, struct record *record)
+{
+	struct flow *flow = &record->flow;
+	fbVarfield_t source = wire->flow.sourcePeerName, user = wire->flow.userName;
+	fbVarfield_t destination = wire->flow.destinationPeerName;
+
+	memset(flow, 0, sizeof *flow);
+	for (uint64_t left = words; left; left &= left - 1)
+		take_word(flow, &places[__builtin_ctzll(left)], wire);
+	conclude(flow, words);
+	flow->initiator = first_name(reader, 1, &source, &user);
+	flow->responder = first_name(reader, 2, &destination, &(fbVarfield_t){ 0 });
+	record->names = &reader->names;
+	return true;
+}
+
+/* libfixbuf puts a short string at the end of a longer one. */
+static char *
+interface_text(const char *field)
+{
+	const char *start = field, *end = field + INTERFACE_NAME;
+
+	while (start < end && !*start)
+		start++;
+	g_autofree char *text = g_strndup(start, end - start);
+	return g_utf8_make_valid(text, -1);
+}
+
+static bool
+take_interface(struct reader *reader, uint64_t words G_GNUC_UNUSED, const union wire *wire,
+               struct record *record G_GNUC_UNUSED)
+{
+	enum { MOST_INTERFACES = 65536 };
+	const struct wire_interface *row = &wire->interface;
+	g_autofree char *first = interface_text(row->interfaceName);
+	g_autofree char *name = *first ? g_steal_pointer(&first) : interface_text(row->interfaceDescription);
+
+	if (*name && g_hash_table_size(reader->interfaces) < MOST_INTERFACES)
+		g_hash_table_replace(reader->interfaces, GUINT_TO_POINTER(row->ingressInterface), g_steal_pointer(&name));
+	return false;
+}
+
+static bool
+take_other(struct reader *reader G_GNUC_UNUSED, uint64_t words G_GNUC_UNUSED, const union wire *wire G_GNUC_UNUSED,
+           struct record *record G_GNUC_UNUSED)
+{
+	return false;
+}
+
+static const struct {
+	void (*append)(struct reader *reader, fbTemplate_t *template);
+	bool (*take)(struct reader *reader, uint64_t words, const union wire *wire, struct record *record);
+	size_t octets;
+} kinds[KINDS] = {
+	[KIND_OTHER] = { append_other, take_other, sizeof(struct wire_other) },
+	[KIND_INTERFACE] = { append_interface, take_interface, sizeof(struct wire_interface) },
+	[KIND_FLOW] = { append_flow, take_flow, sizeof(struct wire_flow) },
+};
+
+static bool
+has(uint64_t words, uint64_t all)
+{
+	return (words & all) == all;
+}
+
+static enum kind
+shape_kind(const struct shape *shape)
+{
+	uint64_t words = shape->words;
+	bool v4 = has(words, HAS_WORD(sourceIPv4Address) | HAS_WORD(destinationIPv4Address));
+	bool v6 = has(words, HAS_WORD(sourceIPv6Address) | HAS_WORD(destinationIPv6Address));
+	bool interface = words & (HAS_WORD(interfaceName) | HAS_WORD(interfaceDescription));
+
+	if (shape->scopes)
+		return interface && has(words, HAS_WORD(ingressInterface)) ? KIND_INTERFACE : KIND_OTHER;
+	return v4 != v6 && has(words, HAS_WORD(protocolIdentifier)) ? KIND_FLOW : KIND_OTHER;
+}
+
+/* The stream */
+
+/* Octets of the message that came, 0 at the end of the stream, or READER_ERROR. */
+static ssize_t
+read_octets(struct reader *reader, uint8_t *to, size_t have, size_t want, GError **error)
+{
+	size_t got = fread(to + have, 1, want - have, reader->in) + have;
+
+	if (got == want || (!got && !ferror(reader->in)))
+		return got;
+	if (ferror(reader->in))
+		return fail(reader, error, EX_IOERR, "%s", g_strerror(errno));
+	return fail(reader, error, EX_DATAERR, "the stream ends inside it, after %zu octets", got);
+}
+
+static void
+put32(uint8_t *to, uint32_t value)
+{
+	value = htonl(value);
+	memcpy(to, &value, sizeof value);
+}
+
+/* Takes the next message whole and hands it to libfixbuf. */
+static enum reader_result
+read_message(struct reader *reader, GError **error)
+{
+	g_autoptr(GError) unsound = NULL;
+	uint8_t *octets = reader->octets;
+
+	reader->message = reader->offset;
+	ssize_t got = read_octets(reader, octets, 0, MESSAGE_HEADER, error);
+	if (got <= 0)
+		return got;
+	size_t whole = check_header(octets, &unsound);
+	if (!whole)
+		return fail(reader, error, EX_DATAERR, "%s", unsound->message);
+	if (read_octets(reader, octets, MESSAGE_HEADER, whole, error) < 0)
+		return READER_ERROR;
+	if (!check_message(reader->check, octets, whole, &reader->soundness, &unsound))
+		return fail(reader, error, EX_DATAERR, "%s", unsound->message);
+	/* libfixbuf writes to standard error of every hole in the sequence. Ours is to count them. */
+	put32(octets + 8, reader->soundness.counted);
+	reader->lost += reader->soundness.lost;
+	reader->offset += whole;
+	reader->taken = 0;
+	reader->inside = true;
+	fBufSetBuffer(reader->buffer, octets, whole);
+	return READER_FLOW;
+}
+
+/* libfixbuf says in the same words that a message is over and that it lost its way in it; the count knows. */
+static enum reader_result
+end_message(struct reader *reader, const GError *why, GError **error)
+{
+	reader->inside = false;
+	if (g_error_matches(why, FB_ERROR_DOMAIN, FB_ERROR_EOM) && reader->taken == reader->soundness.records)
+		return READER_END;
+	return fail(reader, error, EX_DATAERR, "record %u of %u: %s", reader->taken + 1, reader->soundness.records,
+	            why->message);
+}
+
+/* READER_END is the end of the message here, or of a record that is no flow. */
+static enum reader_result
+read_record(struct reader *reader, struct record *record, GError **error)
+{
+	g_autoptr(GError) why = NULL;
+	union wire wire;
+	uint16_t id;
+
+	if (!fBufNextCollectionTemplate(reader->buffer, &id, &why))
+		return end_message(reader, why, error);
+	const struct shape *shape = check_shape(reader->check, reader->soundness.domain, id);
+	enum kind kind = shape_kind(shape);
+	size_t octets = kinds[kind].octets;
+	if (!fBufSetInternalTemplate(reader->buffer, TEMPLATE_FIRST + kind, &why) ||
+	    !fBufNext(reader->buffer, (uint8_t *)&wire, &octets, &why))
+		return end_message(reader, why, error);
+	reader->taken++;
+	return kinds[kind].take(reader, shape->words, &wire, record) ? READER_FLOW : READER_END;
+}
+
+enum reader_result
+reader_next(struct reader *reader, struct record *record, GError **error)
+{
+	enum reader_result result = READER_END;
+
+	if (reader->failed)
+		return fail(reader, error, EX_DATAERR, "an earlier error ended the reading");
+	while (result == READER_END) {
+		if (!reader->inside) {
+			result = read_message(reader, error);
+			if (result != READER_FLOW)
+				return result;
+		}
+		result = read_record(reader, record, error);
+	}
+	return result;
+}
+
+const char *
+reader_interface(const struct reader *reader, uint32_t index)
+{
+	return g_hash_table_lookup(reader->interfaces, GUINT_TO_POINTER(index));
+}
+
+uint64_t
+reader_lost(const struct reader *reader)
+{
+	return reader->lost;
+}
+
+static void
+add_templates(struct reader *reader, fbSession_t *session)
+{
+	for (unsigned kind = 0; kind < KINDS; kind++) {
+		g_autoptr(GError) error = NULL;
+		fbTemplate_t *template = fbTemplateAlloc(reader->model);
+		kinds[kind].append(reader, template);
+		if (!fbSessionAddTemplate(session, TRUE, TEMPLATE_FIRST + kind, template, &error))
+			g_error("internal template %u: %s", kind, error->message);
+	}
+}
+
+struct reader *
+reader_new(FILE *in, const char *name, uint32_t enterprise)
+{
+	struct reader *reader = g_new0(struct reader, 1);
+
+	reader->in = in;
+	reader->name = g_strdup(name);
+	reader->enterprise = enterprise;
+	reader->check = check_new(enterprise);
+	reader->interfaces = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, g_free);
+	for (unsigned i = 0; i < G_N_ELEMENTS(reader->text); i++) {
+		reader->text[i] = g_string_new("-");
+		reader->name_of[i] = (struct name){ reader->text[i]->str, 1 };
+	}
+	reader->names = (struct names){ reader->name_of, G_N_ELEMENTS(reader->name_of) };
+	reader->model = fbInfoModelAlloc();
+	model_fill(reader);
+	fbSession_t *session = fbSessionAlloc(reader->model);
+	add_templates(reader, session);
+	reader->buffer = fBufAllocForCollection(session, NULL);
+	fBufSetAutomaticMode(reader->buffer, FALSE);
+	return reader;
+}
+
+void
+reader_free(struct reader *reader)
+{
+	fBufFree(reader->buffer);
+	fbInfoModelFree(reader->model);
+	check_free(reader->check);
+	g_hash_table_unref(reader->interfaces);
+	for (unsigned i = 0; i < G_N_ELEMENTS(reader->text); i++)
+		g_string_free(reader->text[i], TRUE);
+	g_free(reader->name);
+	g_free(reader);
+}

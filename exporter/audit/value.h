@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_AUDIT_VALUE_H
+#define PEERFLOW_AUDIT_VALUE_H
+
+#include <stdbool.h>
+
+#include "audit/print.h"
+
+/* What the numbers of a flow are in words: the parts of which print.c makes its columns. All append to out. */
+
+const char *value_protocol(const struct flow *flow);    /* NULL: it has a number only */
+const char *value_end_reason(const struct flow *flow);
+const char *value_tcp_state(const struct flow *flow);   /* NULL: not TCP, or not known */
+
+/* TCP, UDP and the others, and whatever else the kernel gave ports. */
+bool value_has_ports(const struct flow *flow);
+bool value_is_icmp(const struct flow *flow);
+
+void value_address(GString *out, const struct flow *flow, const union address *address);
+
+/* "192.0.2.1:80", "[2001:db8::1]:80", or the address alone where there are no ports. */
+void value_endpoint(GString *out, const struct flow *flow, const union address *address, uint16_t port);
+
+/* ms since 1970 as "2026-08-22 14:03:22.117" in local time, and as RFC 3339 in UTC. */
+void value_local_time(GString *out, uint64_t ms);
+void value_utc_time(GString *out, uint64_t ms);
+
+/* "1.204s", "12m03s", "3h07m", "2d04h". */
+void value_duration(GString *out, uint64_t ms);
+
+/* As it is up to 9999, then three digits and k, M, G (thousands). unit may be "". */
+void value_human(GString *out, uint64_t count, const char *unit);
+
+/* The text without what a terminal would obey or hide: control and format characters and broken UTF-8 are U+FFFD. */
+void value_visible(GString *out, const char *text, size_t length);
+
+#endif

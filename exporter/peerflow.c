@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The command line. Each sub-command is a row of one table, from which its help and its call come. */
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <glib.h>
+
+#include "archive/reader.h"
+#include "audit/print.h"
+#include "error.h"
+
+#define LIVE_SOCKET "/run/peerflow/live"
+
+/* Set once, before the handler is. A signal may come between any look at a flag and the read that follows; a socket
+ * that is shut down makes that read end, too. */
+static int live_fd;
+static volatile sig_atomic_t stopped;
+
+static void
+stop(int number G_GNUC_UNUSED)
+{
+	stopped = 1;
+	shutdown(live_fd, SHUT_RDWR);
+}
+
+static void
+handle_signals(int fd)
+{
+	struct sigaction action = { .sa_handler = stop, .sa_flags = SA_RESTART };
+
+	live_fd = fd;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);       /* writing answers EPIPE instead */
+}
+
+/* Why there is nobody at the socket, and what to do about it. */
+static const struct reason {
+	int number;
+	int code;
+	const char *text;
+} reasons[] = {
+	{ ENOENT, EX_UNAVAILABLE, "no such socket: is peerflowd running, with live-socket set to this path?" },
+	{ ECONNREFUSED, EX_UNAVAILABLE, "nobody is listening: is peerflowd running?" },
+	{ EACCES, EX_NOPERM, "permission denied: only root and the members of the socket's group may look" },
+	{ EPERM, EX_NOPERM, "permission denied: only root and the members of the socket's group may look" },
+};
+
+static int
+no_connection(const char *path, int number, GError **error)
+{
+	struct reason reason = { number, EX_UNAVAILABLE, g_strerror(number) };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(reasons); i++)
+		if (reasons[i].number == number)
+			reason = reasons[i];
+	g_set_error(error, PEERFLOW_ERROR, reason.code, "%s: %s", path, reason.text);
+	return -1;
+}
+
+static int
+live_connect(const char *path, GError **error)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
+		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "%s: longer than the path of a socket can be", path);
+		return -1;
+	}
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return no_connection(path, errno, error);
+	if (!connect(fd, (const struct sockaddr *)&address, sizeof address))
+		return fd;
+	int number = errno;
+	close(fd);
+	return no_connection(path, number, error);
+}
+
+/* Everything goes out with each flow, so that what reads the other end of a pipe is never behind. */
+static bool
+put(const GString *text, GError **error)
+{
+	fwrite(text->str, 1, text->len, stdout);
+	if (!fflush(stdout))
+		return true;
+	/* Whoever read it had enough. */
+	stopped |= errno == EPIPE;
+	g_set_error(error, PEERFLOW_ERROR, EX_IOERR, "standard output: %s", g_strerror(errno));
+	return false;
+}
+
+static void
+tell_lost(const struct reader *reader, uint64_t *told)
+{
+	uint64_t lost = reader_lost(reader);
+
+	if (lost == *told)
+		return;
+	g_printerr("peerflow: %" G_GUINT64_FORMAT " records are missing here: this viewer was too slow for them\n",
+	           lost - *told);
+	*told = lost;
+}
+
+/* Prints until count flows are printed (never, if it is negative), the stream ends or something fails. */
+static bool
+live_print(struct reader *reader, struct printer *printer, int64_t count, GError **error)
+{
+	g_autoptr(GString) line = g_string_new(NULL);
+	enum reader_result result = READER_FLOW;
+	struct record record;
+	uint64_t told = 0;
+
+	printer_header(printer, line);
+	while (put(line, error) && count-- && (result = reader_next(reader, &record, error)) == READER_FLOW) {
+		struct print_flow flow = {
+			.flow = &record.flow,
+			.names = record.names,
+			.ingress = reader_interface(reader, record.flow.original.ingress),
+			.egress = reader_interface(reader, record.flow.original.egress),
+		};
+		tell_lost(reader, &told);
+		g_string_truncate(line, 0);
+		printer_flow(printer, &flow, line);
+	}
+	if (result == READER_END)
+		g_set_error(error, PEERFLOW_ERROR, EX_UNAVAILABLE, "peerflowd closed the connection");
+	return !*error;
+}
+
+static bool
+live_run(const char *path, enum print_format format, int64_t count, GError **error)
+{
+	int fd = live_connect(path, error);
+	if (fd < 0)
+		return false;
+	FILE *stream = fdopen(fd, "r");
+	if (!stream) {
+		close(fd);
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "%s: %s", path, g_strerror(errno));
+		return false;
+	}
+	handle_signals(fd);
+	struct reader *reader = reader_new(stream, path, READER_LOCAL_ENTERPRISE);
+	struct printer *printer = printer_new(format);
+	bool good = live_print(reader, printer, count, error);
+	printer_free(printer);
+	reader_free(reader);
+	fclose(stream);
+	return good;
+}
+
+/* Parses, in place, the options of a sub-command, which takes nothing else. */
+static bool
+parse_options(const char *summary, const GOptionEntry *entries, int argc, char **argv, GError **error)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_autoptr(GError) wrong = NULL;
+
+	g_option_context_set_summary(context, summary);
+	g_option_context_add_main_entries(context, entries, NULL);
+	if (!g_option_context_parse(context, &argc, &argv, &wrong))
+		g_set_error_literal(error, PEERFLOW_ERROR, EX_USAGE, wrong->message);
+	else if (argc > 1)
+		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "unexpected argument \"%s\"", argv[1]);
+	return !*error;
+}
+
+static bool
+live(int argc, char **argv, GError **error)
+{
+	g_autofree char *path = NULL;
+	g_autofree char *format_name = g_strdup("table");
+	enum print_format format;
+	gint64 count = 0;
+	const GOptionEntry entries[] = {
+		{ "socket", 's', 0, G_OPTION_ARG_FILENAME, &path, "Where peerflowd shows its flows (" LIVE_SOCKET ")",
+		  "PATH" },
+		{ "format", 'f', 0, G_OPTION_ARG_STRING, &format_name, "table, csv or json (table)", "FORMAT" },
+		{ "count", 'n', 0, G_OPTION_ARG_INT64, &count, "End after so many flows (0: do not)", "N" },
+		{ 0 },
+	};
+
+	if (!parse_options("Shows flows as they end, until interrupted.", entries, argc, argv, error))
+		return false;
+	if (!print_format_find(format_name, &format)) {
+		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "unknown format \"%s\": table, csv or json", format_name);
+		return false;
+	}
+	if (count < 0) {
+		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "a count of %" G_GINT64_FORMAT " flows", count);
+		return false;
+	}
+	return live_run(path ? path : LIVE_SOCKET, format, count ? count : -1, error);
+}
+
+static const struct command {
+	const char *name;
+	bool (*run)(int argc, char **argv, GError **error);
+	const char *help;
+} commands[] = {
+	{ "live", live, "Show flows as they end" },
+};
+
+static int
+usage(FILE *out)
+{
+	fputs("Usage: peerflow COMMAND [OPTION...]\n\nCommands:\n", out);
+	for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+	fputs("\npeerflow COMMAND --help has the options of a command; peerflow --version says which peerflow this is.\n",
+	      out);
+	return out == stdout ? EX_OK : EX_USAGE;
+}
+
+static const struct command *
+find_command(const char *name)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static int
+run_command(const struct command *command, int argc, char **argv)
+{
+	g_autoptr(GError) error = NULL;
+	g_autofree char *program = g_strdup_printf("peerflow %s", command->name);
+
+	g_set_prgname(program);         /* for --help */
+	if (command->run(argc, argv, &error) || stopped)
+		return EX_OK;
+	g_printerr("%s: %s\n", program, error->message);
+	return error->code;
+}
+
+int
+main(int argc, char **argv)
+{
+	setlocale(LC_ALL, "");
+	if (argc < 2)
+		return usage(stderr);
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+		return usage(stdout);
+	if (!strcmp(argv[1], "--version")) {
+		puts("peerflow " PEERFLOW_VERSION);
+		return EX_OK;
+	}
+	const struct command *command = find_command(argv[1]);
+	if (command)
+		return run_command(command, argc - 1, argv + 1);
+	g_printerr("peerflow: unknown command \"%s\"\n\n", argv[1]);
+	return usage(stderr);
+}
