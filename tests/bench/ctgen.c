@@ -36,6 +36,7 @@ struct generator {
 	bool source_nat;
 	bool target_nat;
 	bool keep;
+	bool flush;
 
 	int fd;
 	char *buffer;               /* batch * MESSAGE octets */
@@ -222,18 +223,36 @@ least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* Returns the nanoseconds from the first deletion to the last. */
-static uint64_t
-generate(struct generator *gen)
+/* One request without a tuple deletes all entries of the family, as fast as the kernel can. */
+static void
+flush_entries(struct generator *gen)
 {
-	uint64_t made = 0;
+	struct nlmsghdr *message = start_message(gen, gen->buffer, IPCTNL_MSG_CT_DELETE, 0);
 
-	for (uint64_t end; made < least(gen->window, gen->count); made = end) {
-		end = least(made + gen->batch, least(gen->window, gen->count));
+	if (send(gen->fd, message, message->nlmsg_len, 0) < 0)
+		err(EX_OSERR, "flushing all entries");
+	count_failures(gen);
+}
+
+/* Returns the number of entries made. */
+static uint64_t
+fill_window(struct generator *gen)
+{
+	uint64_t made = 0, goal = least(gen->window, gen->count);
+
+	for (uint64_t end; made < goal; made = end) {
+		end = least(made + gen->batch, goal);
 		send_batch(gen, made, end, write_making);
 	}
+	return made;
+}
+
+static void
+replace_window(struct generator *gen, uint64_t made)
+{
 	uint64_t began = now_ns();
-	for (uint64_t n = 0, end; n < gen->count && !gen->keep; n = end) {
+
+	for (uint64_t n = 0, end; n < gen->count; n = end) {
 		end = least(n + gen->batch, gen->count);
 		wait_for_turn(gen, began, n);
 		send_batch(gen, n, end, write_deleting);
@@ -241,6 +260,19 @@ generate(struct generator *gen)
 		send_batch(gen, made, goal, write_making);
 		made = goal;
 	}
+}
+
+/* Returns the nanoseconds from the first deletion to the last. */
+static uint64_t
+generate(struct generator *gen)
+{
+	uint64_t made = fill_window(gen);
+	uint64_t began = now_ns();
+
+	if (gen->flush)
+		flush_entries(gen);
+	else if (!gen->keep)
+		replace_window(gen, made);
 	return now_ns() - began;
 }
 
@@ -268,7 +300,7 @@ check_generator(struct generator *gen)
 		errx(EX_USAGE, "--batch is 1 to %d", MAX_BATCH);
 	if (gen->count > UINT64_C(65000) * PORTS)
 		errx(EX_USAGE, "--count is at most %" PRIu64, UINT64_C(65000) * PORTS);
-	if (gen->keep)
+	if (gen->keep || gen->flush)
 		gen->window = gen->count;
 	if (gen->window < gen->batch)
 		gen->window = gen->batch;
@@ -290,6 +322,7 @@ main(int argc, char **argv)
 		{ "--snat", NULL, take_flag, &gen.source_nat, "translate the source" },
 		{ "--dnat", NULL, take_flag, &gen.target_nat, "translate the destination" },
 		{ "--keep", NULL, take_flag, &gen.keep, "make the entries and leave them" },
+		{ "--flush", NULL, take_flag, &gen.flush, "make the entries, then delete all there are at once" },
 	};
 	size_t count = sizeof options / sizeof *options;
 
