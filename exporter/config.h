@@ -82,9 +82,20 @@ struct config *config_load(const char *path, GError **error);
 struct config *config_parse(const char *name, const char *text, size_t length, GError **error);
 
 void config_free(struct config *config);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct config, config_free)
+typedef struct config config_t;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(config_t, config_free)
 
 /* True if both describe the same session with the same collector, so that a reload may keep it. */
 bool config_collector_equal(const struct config_collector *a, const struct config_collector *b);
+
+/* One of the options there are, as the manual lists them. */
+struct config_option {
+	const char *group;          /* "collector" for [collector NAME] */
+	const char *key;
+	const char *fallback;       /* the default as it could stand in the file; NULL: the option is required */
+};
+
+/* The nth option, from zero; false beyond the last. */
+bool config_option(size_t n, struct config_option *option);
 
 #endif
