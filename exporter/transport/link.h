@@ -28,11 +28,13 @@ struct link_options {
 	enum link_transport transport;
 	const char *source_address; /* address to send from, or NULL */
 	unsigned mtu;               /* largest IP packet in octets, or zero: from the path */
-	unsigned retry;             /* seconds before the first new attempt; doubles up to 16 times that */
+	unsigned retry;             /* seconds before a new attempt; TCP: doubles up to 16 times that */
 	unsigned resolve;           /* seconds between looks at the DNS name */
 	size_t queue;               /* TCP: octets that may wait for a slow collector */
 };
 
+/* Called from the main loop, never from inside link_send; they may call link_send but not link_close. Any may be
+ * NULL. */
 struct link_handler {
 	/* A new transport session: sequences start anew, templates come first (RFC 7011 sections 8.4, 10.4). payload is the
 	 * largest message in octets. */
