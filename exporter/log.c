@@ -12,8 +12,9 @@
 
 #include <glib.h>
 
-/* Nothing here allocates: the one line that matters most is said when there is no memory. The line goes out in one
- * write, so that lines of several writers do not mix. */
+/* Nothing here allocates: the one line that matters most is said when there is no memory. (GLib itself takes some
+ * hundred octets to format it. If not even they are left, it calls itself until the stack ends, and the service manager
+ * sees SIGSEGV instead of EX_OSERR.) The line goes out in one write, so that lines of several writers do not mix. */
 
 static struct {
 	const char *program;
