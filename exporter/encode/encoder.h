@@ -32,6 +32,7 @@ struct encoder_options {
 	uint32_t domain;            /* Observation Domain or, in NetFlow v9, Source ID of flow records */
 	uint32_t enterprise;        /* the operator's number for OWN elements, or zero: there is none */
 	uint16_t message_size;      /* largest message in octets */
+	uint64_t boot;              /* ms since 1970 from which NetFlow v9 counts sysUpTime */
 };
 
 /* What the Exporting Process has done (IANA IEs 40 to 42), as sent in Observation Domain 0. */
@@ -53,7 +54,8 @@ struct encoder;
 struct encoder *encoder_new(const struct template_file *file, const struct encoder_options *options, GError **error);
 
 void encoder_free(struct encoder *encoder);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct encoder, encoder_free)
+typedef struct encoder encoder_t;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(encoder_t, encoder_free)
 
 /* Begins a new transport session: sequences at zero, nothing in the batch (RFC 7011 section 10.3.2). The next thing to
  * add is the templates. */

@@ -46,7 +46,8 @@ struct template_file *template_file_load(const char *path, GError **error);
 struct template_file *template_file_parse(const char *name, const char *text, size_t length, GError **error);
 
 void template_file_free(struct template_file *file);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct template_file, template_file_free)
+typedef struct template_file template_file_t;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(template_file_t, template_file_free)
 
 /* The slot of a kind of flow in template_file.template. */
 unsigned template_kind(unsigned traits);

@@ -45,16 +45,22 @@ typedef void source_flow(struct flow *flow, void *data);
 
 struct source;
 
-/* What the table held when the source was opened. */
-struct source_census {
-	uint64_t flows;
-	uint64_t without_counters;
-	uint64_t without_start;
-};
+struct source;
 
-struct source *source_open(const struct source_options *options, source_flow *flow, void *data, GError **error);
+/* Starts listening, in GLib's default main context: sets the kernel's settings, subscribes, and walks once over the
+ * flows there are, to say what cannot be known of them. All flows are handed over from the main loop, in batches;
+ * drained is called after each batch. Fails with EX_NOPERM, EX_UNAVAILABLE or EX_OSERR. */
+struct source *source_open(const struct source_options *options, source_flow *flow, void (*drained)(void *data),
+                           void *data, GError **error);
+
+/* Hands over what has already arrived and stops. */
 void source_close(struct source *source);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct source, source_close)
+typedef struct source source_t;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(source_t, source_close)
+
+/* Other options from now on, without missing an event. On failure the old ones stay in force. Whether labels are
+ * followed cannot change while running. */
+bool source_reconfigure(struct source *source, const struct source_options *options, GError **error);
 
 const struct source_counters *source_counters(const struct source *source);
 

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "encode/encoder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "encode/batch.h"
+#include "encode/cursor.h"
+#include "encode/options.h"
+#include "encode/record.h"
+#include "error.h"
+
+enum { KINDS = TEMPLATE_KINDS / 2 };    /* with uniflow or biflow settled */
+
+struct encoder {
+	struct encoder_options options;
+	struct template template[KINDS];
+	struct recipe original[KINDS];
+	struct recipe reply[KINDS];         /* unused for biflows */
+	bool has_own;                       /* some template holds OWN elements: type records are due */
+	size_t template_octets;             /* of all Template Records, options and types */
+	struct batch batch;
+};
+
+static unsigned
+flow_kind(const struct flow *flow)
+{
+	const bool icmp = flow->protocol == 1 || flow->protocol == 58;
+
+	return template_kind((flow->family == 6 ? TRAIT_V6 : TRAIT_V4) | (flow->translation ? TRAIT_NAT : 0)
+	                     | (icmp ? TRAIT_ICMP : TRAIT_PORTS));
+}
+
+/* Largest record or template record a message of that size has room for. */
+static size_t
+room_of(const struct encoder *encoder, size_t message_size)
+{
+	const size_t overhead = (encoder->batch.protocol == WIRE_IPFIX ? 16 : 20 + 6) + SET_HEADER;
+
+	return message_size > overhead ? message_size - overhead : 0;
+}
+
+static bool
+fit_all(struct encoder *encoder, size_t message_size)
+{
+	const size_t room = room_of(encoder, message_size);
+
+	if (message_size > BATCH_OCTETS / 4 || room < OPTIONS_ROOM)
+		return false;
+	for (unsigned kind = 0; kind < KINDS; kind++) {
+		if (template_record_octets(&encoder->template[kind]) > room)
+			return false;
+		if (!recipe_fit(&encoder->original[kind], room) || !recipe_fit(&encoder->reply[kind], room))
+			return false;
+	}
+	return true;
+}
+
+static bool
+has_own_elements(const struct template *template)
+{
+	for (unsigned i = 0; i < template->n_fields; i++)
+		if (template->field[i]->enterprise == ENTERPRISE_OWN)
+			return true;
+	return false;
+}
+
+static bool
+take_templates(struct encoder *encoder, const struct template_file *file, GError **error)
+{
+	const unsigned biflow = encoder->options.records & TRAIT_BIFLOW;
+
+	for (unsigned kind = 0; kind < KINDS; kind++) {
+		const struct template *template = &file->template[kind + (biflow ? KINDS : 0)];
+		if (!template->id) {
+			g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "%s: no template for %s%s%s flows with records = %s",
+			            file->path, kind & template_kind(TRAIT_NAT) ? "translated " : "",
+			            kind & template_kind(TRAIT_V6) ? "ipv6" : "ipv4",
+			            kind & template_kind(TRAIT_ICMP) ? " icmp" : "", biflow ? "biflow" : "uniflow");
+			return false;
+		}
+		encoder->template[kind] = *template;
+		encoder->has_own = encoder->has_own || has_own_elements(template);
+		encoder->template_octets += SET_HEADER + template_record_octets(template);
+		recipe_init(&encoder->original[kind], template, VIEW_ORIGINAL);
+		recipe_init(&encoder->reply[kind], template, (enum record_view)encoder->options.reply);
+	}
+	return true;
+}
+
+struct encoder *
+encoder_new(const struct template_file *file, const struct encoder_options *options, GError **error)
+{
+	g_autoptr(encoder_t) encoder = calloc(1, sizeof *encoder);
+
+	if (!encoder) {
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for an encoder", sizeof *encoder);
+		return NULL;
+	}
+	encoder->options = *options;
+	encoder->batch.protocol = file->protocol;
+	encoder->batch.domain = options->domain;
+	encoder->batch.boot = options->boot;
+	if (!take_templates(encoder, file, error))
+		return NULL;
+	encoder->template_octets += options_octets(encoder->has_own);
+	if (encoder->has_own && !options->enterprise) {
+		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG,
+		            "%s: its enterprise elements need enterprise-number in [exporter]", file->path);
+		return NULL;
+	}
+	if (!encoder_set_message_size(encoder, options->message_size)) {
+		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG,
+		            "%s: a template or record does not fit a message of %u octets", file->path,
+		            options->message_size);
+		return NULL;
+	}
+	encoder_restart(encoder);
+	return g_steal_pointer(&encoder);
+}
+
+void
+encoder_free(struct encoder *encoder)
+{
+	free(encoder);
+}
+
+void
+encoder_restart(struct encoder *encoder)
+{
+	batch_restart(&encoder->batch);
+}
+
+bool
+encoder_set_message_size(struct encoder *encoder, size_t octets)
+{
+	if (!fit_all(encoder, octets)) {
+		if (encoder->batch.limit)
+			fit_all(encoder, encoder->batch.limit);
+		return false;
+	}
+	/* A message begun under the old limit must not grow beyond the new one. */
+	if (octets < encoder->batch.limit)
+		batch_end_message(&encoder->batch);
+	encoder->batch.limit = octets;
+	return true;
+}
+
+static void
+add_record(struct encoder *encoder, const struct recipe *recipe, const struct flow *flow, const struct names *names)
+{
+	struct batch *batch = &encoder->batch;
+	size_t octets = recipe_octets(recipe, flow, names);
+	uint8_t *at = batch_room(batch, STREAM_FLOWS, recipe->id, octets);
+
+	recipe_write(recipe, flow, names, batch->boot, at);
+	batch_commit(batch, octets, RECORD_FLOW);
+}
+
+bool
+encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names)
+{
+	const unsigned kind = flow_kind(flow);
+
+	if (!batch_reserve(&encoder->batch, 2))
+		return false;
+	add_record(encoder, &encoder->original[kind], flow, names);
+	if (encoder->options.records & TRAIT_UNIFLOW && flow->reply.packets)
+		add_record(encoder, &encoder->reply[kind], flow, names);
+	return true;
+}
+
+bool
+encoder_add_templates(struct encoder *encoder)
+{
+	struct batch *batch = &encoder->batch;
+
+	/* Two messages in a row hold more than one could, and what the process says of itself takes one of its own. */
+	if (!batch_reserve(batch, 2 + 2 * encoder->template_octets / batch->limit))
+		return false;
+	batch_end_message(batch);
+	for (unsigned kind = 0; kind < KINDS; kind++)
+		template_record_add(batch, &encoder->template[kind], encoder->options.enterprise);
+	options_add_templates(batch, encoder->has_own);
+	if (encoder->has_own)
+		options_add_types(batch, encoder->template, KINDS, encoder->options.enterprise);
+	batch_end_message(batch);
+	return true;
+}
+
+bool
+encoder_add_interfaces(struct encoder *encoder, const struct interface_name *interface, size_t n)
+{
+	struct batch *batch = &encoder->batch;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!batch_reserve(batch, 1))
+			return false;
+		options_add_interface(batch, &interface[i]);
+	}
+	return true;
+}
+
+bool
+encoder_add_statistics(struct encoder *encoder, const struct exporter_statistics *statistics)
+{
+	struct batch *batch = &encoder->batch;
+
+	if (!batch_reserve(batch, 1))
+		return false;
+	options_add_statistics(batch, statistics);
+	return true;
+}
+
+size_t
+encoder_take(struct encoder *encoder, uint64_t now, bool partial, const struct message **messages)
+{
+	return batch_take(&encoder->batch, now, partial, messages);
+}
+
+bool
+encoder_waiting(const struct encoder *encoder)
+{
+	return encoder->batch.open;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "encode/options.h"
+
+#include <string.h>
+
+#include "encode/cursor.h"
+
+enum {
+	ENTERPRISE_BIT = 0x8000,        /* RFC 7011 section 3.2 */
+	REVERSE_NUMBER = 29305,         /* RFC 5103 section 6.1 */
+	SCOPE_SYSTEM = 1,               /* RFC 3954 section 6.1 */
+	EXPORTING_PROCESS = 1,          /* exportingProcessId: there is one */
+};
+
+/* An options template as data: scope fields first. NetFlow v9 has no elements as scope; there it is the system. */
+struct options_field {
+	uint16_t element;
+	uint16_t octets;
+};
+
+static const struct options_template {
+	uint16_t id;
+	bool types;                     /* of OWN elements: only if there are such */
+	uint8_t n_scopes;
+	uint8_t n_fields;               /* scopes included */
+	struct options_field field[5];
+} options_templates[] = {
+	/* One consumer finds interface names only in exactly this shape: ingressInterface 10, interfaceDescription 83. */
+	{ OPTIONS_INTERFACES, false, 1, 3, { { 149, 4 }, { 10, 4 }, { 83, 32 } } },
+	{ OPTIONS_STATISTICS, false, 1, 4, { { 144, 4 }, { 40, 8 }, { 41, 8 }, { 42, 8 } } },
+	{ OPTIONS_TYPES, true, 2, 5, { { 303, 2 }, { 346, 4 }, { 339, 1 }, { 344, 1 }, { 341, FIELD_VARIABLE } } },
+};
+
+static uint16_t
+set_of_templates(const struct batch *batch, bool options)
+{
+	if (batch->protocol == WIRE_IPFIX)
+		return options ? SET_OPTIONS_TEMPLATES_IPFIX : SET_TEMPLATES_IPFIX;
+	return options ? SET_OPTIONS_TEMPLATES_NETFLOW9 : SET_TEMPLATES_NETFLOW9;
+}
+
+/* Adds a finished record. */
+static void
+add_record(struct batch *batch, enum stream stream, uint16_t set, const uint8_t *record, const struct cursor *end,
+           enum record_class what)
+{
+	const size_t octets = end->at - record;
+	uint8_t *at = end->failed ? NULL : batch_room(batch, stream, set, octets);
+
+	if (!at)
+		return;
+	memcpy(at, record, octets);
+	batch_commit(batch, octets, what);
+}
+
+size_t
+template_record_octets(const struct template *template)
+{
+	size_t octets = 4;
+
+	for (unsigned i = 0; i < template->n_fields; i++) {
+		const uint8_t enterprise = template->field[i]->enterprise;
+		octets += enterprise == ENTERPRISE_OWN || enterprise == ENTERPRISE_REVERSE ? 8 : 4;
+	}
+	return octets;
+}
+
+static void
+put_field_specifier(struct cursor *at, const struct field *field, uint32_t enterprise)
+{
+	const bool own = field->enterprise == ENTERPRISE_OWN, reverse = field->enterprise == ENTERPRISE_REVERSE;
+
+	put_u16(at, field->element | (own || reverse ? ENTERPRISE_BIT : 0));
+	put_u16(at, field->octets);
+	if (own || reverse)
+		put_u32(at, own ? enterprise : REVERSE_NUMBER);
+}
+
+void
+template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise)
+{
+	uint8_t record[4 + 8 * TEMPLATE_FIELDS];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u16(&at, template->id);
+	put_u16(&at, template->n_fields);
+	for (unsigned i = 0; i < template->n_fields; i++)
+		put_field_specifier(&at, template->field[i], enterprise);
+	add_record(batch, STREAM_FLOWS, set_of_templates(batch, false), record, &at, RECORD_TEMPLATE);
+	/* One template a Set: there is a reader that sees only the first. */
+	batch_end_set(batch);
+}
+
+size_t
+options_octets(bool types)
+{
+	return G_N_ELEMENTS(options_templates) * OPTIONS_ROOM + (types ? n_fields * OPTIONS_ROOM : 0);
+}
+
+static void
+put_options_header_ipfix(struct cursor *at, const struct options_template *template)
+{
+	put_u16(at, template->id);
+	put_u16(at, template->n_fields);
+	put_u16(at, template->n_scopes);
+	for (unsigned i = 0; i < template->n_fields; i++) {
+		put_u16(at, template->field[i].element);
+		put_u16(at, template->field[i].octets);
+	}
+}
+
+/* RFC 3954 section 6.1: lengths in octets, not counts, and scopes of its own. */
+static void
+put_options_header_netflow9(struct cursor *at, const struct options_template *template)
+{
+	put_u16(at, template->id);
+	put_u16(at, 4);
+	put_u16(at, 4 * (template->n_fields - template->n_scopes));
+	put_u16(at, SCOPE_SYSTEM);
+	put_u16(at, 4);
+	for (unsigned i = template->n_scopes; i < template->n_fields; i++) {
+		put_u16(at, template->field[i].element);
+		put_u16(at, template->field[i].octets);
+	}
+}
+
+static void
+add_options_template(struct batch *batch, const struct options_template *template)
+{
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	if (batch->protocol == WIRE_IPFIX)
+		put_options_header_ipfix(&at, template);
+	else
+		put_options_header_netflow9(&at, template);
+	add_record(batch, STREAM_PROCESS, set_of_templates(batch, true), record, &at, RECORD_TEMPLATE);
+	batch_end_set(batch);
+}
+
+void
+options_add_templates(struct batch *batch, bool types)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(options_templates); i++)
+		if (types || !options_templates[i].types)
+			add_options_template(batch, &options_templates[i]);
+}
+
+void
+options_add_interface(struct batch *batch, const struct interface_name *interface)
+{
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u32(&at, batch->domain);
+	put_u32(&at, interface->index);
+	put_octets(&at, interface->name, sizeof interface->name);
+	add_record(batch, STREAM_PROCESS, OPTIONS_INTERFACES, record, &at, RECORD_OPTIONS);
+}
+
+void
+options_add_statistics(struct batch *batch, const struct exporter_statistics *statistics)
+{
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u32(&at, EXPORTING_PROCESS);
+	put_u64(&at, statistics->octets);
+	put_u64(&at, statistics->messages);
+	put_u64(&at, statistics->flow_records);
+	add_record(batch, STREAM_PROCESS, OPTIONS_STATISTICS, record, &at, RECORD_OPTIONS);
+}
+
+/* Abstract data types as RFC 5610 section 3.1 (and the IANA registry) numbers them. */
+static uint8_t
+data_type(const struct field *field)
+{
+	if (field->kind == KIND_NAME)
+		return 13;              /* string */
+	if (field->kind == KIND_OCTETS)
+		return 0;               /* octetArray */
+	return field->octets == 1 ? 1 : field->octets == 2 ? 2 : field->octets == 4 ? 3 : 4;    /* unsigned8..64 */
+}
+
+static void
+add_type(struct batch *batch, const struct field *field, uint32_t enterprise)
+{
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u16(&at, field->element);
+	put_u32(&at, enterprise);
+	put_u8(&at, data_type(field));
+	put_u8(&at, field->semantics);
+	put_variable(&at, field->name, strlen(field->name));
+	add_record(batch, STREAM_PROCESS, OPTIONS_TYPES, record, &at, RECORD_OPTIONS);
+}
+
+static bool
+occurs(const struct field *field, const struct template *template, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < template[i].n_fields; j++)
+			if (template[i].field[j] == field)
+				return true;
+	return false;
+}
+
+void
+options_add_types(struct batch *batch, const struct template *template, unsigned n, uint32_t enterprise)
+{
+	for (unsigned i = 0; i < n_fields; i++)
+		if (fields[i].enterprise == ENTERPRISE_OWN && occurs(&fields[i], template, n))
+			add_type(batch, &fields[i], enterprise);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_ENCODE_OPTIONS_H
+#define PEERFLOW_ENCODE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "encode/batch.h"
+#include "encode/encoder.h"
+
+/* Everything that is not a flow: Template Records, and what the Exporting Process tells of itself and its words.
+ * All of it assumes that the batch has room. */
+
+/* Ids of the options templates, the same in every release. */
+enum {
+	OPTIONS_INTERFACES = 280,
+	OPTIONS_STATISTICS = 281,
+	OPTIONS_TYPES = 282,
+};
+
+enum { OPTIONS_ROOM = 96 };     /* the largest record below fits in so many octets: a test proves it */
+
+size_t template_record_octets(const struct template *template);
+void template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise);
+
+/* Upper bound of what options_add_templates and options_add_types write, Set headers included. */
+size_t options_octets(bool types);
+
+void options_add_templates(struct batch *batch, bool types);
+
+/* Type records (RFC 5610) of the OWN elements that occur in these templates, one each. */
+void options_add_types(struct batch *batch, const struct template *template, unsigned n, uint32_t enterprise);
+
+void options_add_interface(struct batch *batch, const struct interface_name *interface);
+void options_add_statistics(struct batch *batch, const struct exporter_statistics *statistics);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "encode/record.h"
+
+#include <endian.h>
+#include <string.h>
+
+enum operation_code {
+	PUT_1,
+	PUT_2,
+	PUT_4,
+	PUT_8,
+	COPY_4,
+	COPY_16,
+	PUT_UPTIME,
+	PUT_NAME_FIXED,
+	PUT_NAME_VARIABLE,
+};
+
+enum { NAME_LEAST = 16 };           /* octets below which cutting a name leaves nothing worth reading */
+
+/* Written where a flow's own name does not exist: never empty, see names.h. */
+static const struct name unknown = { "-", 1 };
+
+static enum operation_code
+operation_code(const struct field *field)
+{
+	if (field->kind == KIND_UPTIME)
+		return PUT_UPTIME;
+	if (field->kind == KIND_NAME)
+		return field->octets == FIELD_VARIABLE ? PUT_NAME_VARIABLE : PUT_NAME_FIXED;
+	if (field->kind == KIND_OCTETS)
+		return field->octets == 4 ? COPY_4 : COPY_16;
+	return field->octets == 1 ? PUT_1 : field->octets == 2 ? PUT_2 : field->octets == 4 ? PUT_4 : PUT_8;
+}
+
+void
+recipe_init(struct recipe *recipe, const struct template *template, enum record_view view)
+{
+	*recipe = (struct recipe){ .id = template->id, .n_operations = template->n_fields };
+	for (unsigned i = 0; i < template->n_fields; i++) {
+		const struct field *field = template->field[i];
+		recipe->operation[i] = (struct operation){ operation_code(field), field->offset[view], field->octets };
+		if (recipe->operation[i].code == PUT_NAME_VARIABLE)
+			recipe->n_names++;
+		else
+			recipe->fixed += field->octets;
+	}
+}
+
+bool
+recipe_fit(struct recipe *recipe, size_t room)
+{
+	const size_t prefix = 3;        /* RFC 7011 section 7: the longer length form */
+
+	if (recipe->fixed + recipe->n_names * (NAME_LEAST + prefix) > room)
+		return false;
+	if (recipe->n_names) {
+		size_t limit = (room - recipe->fixed) / recipe->n_names - prefix;
+		recipe->name_limit = limit < UINT16_MAX ? limit : UINT16_MAX;
+	}
+	return true;
+}
+
+static const struct name *
+name_of(const struct flow *flow, uint16_t from, const struct names *names)
+{
+	uint32_t id;
+
+	memcpy(&id, (const uint8_t *)flow + from, sizeof id);
+	return id < names->count ? &names->name[id] : &unknown;
+}
+
+/* The octets of a name that fit, cut in front of a character, never inside one. */
+static uint16_t
+name_octets(const struct name *name, uint16_t limit)
+{
+	uint16_t octets = name->length;
+
+	if (octets <= limit)
+		return octets;
+	for (octets = limit; octets > 0 && ((uint8_t)name->text[octets] & 0xc0) == 0x80; octets--)
+		;
+	return octets;
+}
+
+size_t
+recipe_octets(const struct recipe *recipe, const struct flow *flow, const struct names *names)
+{
+	size_t octets = recipe->fixed;
+	const struct operation *operation = recipe->operation + recipe->n_operations - recipe->n_names;
+
+	/* Names of variable length come last: the template loader sees to it. */
+	for (unsigned i = 0; i < recipe->n_names; i++, operation++) {
+		uint16_t length = name_octets(name_of(flow, operation->from, names), recipe->name_limit);
+		octets += length + (length < 255 ? 1 : 3);
+	}
+	return octets;
+}
+
+static inline uint8_t *
+write_number(uint8_t *at, const uint8_t *from, enum operation_code code)
+{
+	uint16_t two;
+	uint32_t four;
+	uint64_t eight;
+
+	switch (code) {
+	case PUT_1:
+		*at = *from;
+		return at + 1;
+	case PUT_2:
+		memcpy(&two, from, sizeof two);
+		two = htobe16(two);
+		memcpy(at, &two, sizeof two);
+		return at + sizeof two;
+	case PUT_4:
+		memcpy(&four, from, sizeof four);
+		four = htobe32(four);
+		memcpy(at, &four, sizeof four);
+		return at + sizeof four;
+	default:
+		memcpy(&eight, from, sizeof eight);
+		eight = htobe64(eight);
+		memcpy(at, &eight, sizeof eight);
+		return at + sizeof eight;
+	}
+}
+
+/* A flow older than sysUpTime itself starts with it. */
+static uint8_t *
+write_uptime(uint8_t *at, const uint8_t *from, uint64_t boot)
+{
+	uint64_t time;
+
+	memcpy(&time, from, sizeof time);
+	uint32_t uptime = htobe32(time > boot ? time - boot : 0);
+	memcpy(at, &uptime, sizeof uptime);
+	return at + sizeof uptime;
+}
+
+static uint8_t *
+write_name_fixed(uint8_t *at, const struct name *name, uint16_t octets)
+{
+	uint16_t length = name_octets(name, octets);
+
+	memcpy(at, name->text, length);
+	memset(at + length, 0, octets - length);
+	return at + octets;
+}
+
+static uint8_t *
+write_name_variable(uint8_t *at, const struct name *name, uint16_t limit)
+{
+	uint16_t length = name_octets(name, limit);
+
+	if (length < 255) {
+		*at++ = length;
+	} else {
+		uint16_t wide = htobe16(length);
+		*at++ = 255;
+		memcpy(at, &wide, sizeof wide);
+		at += sizeof wide;
+	}
+	memcpy(at, name->text, length);
+	return at + length;
+}
+
+void
+recipe_write(const struct recipe *recipe, const struct flow *flow, const struct names *names, uint64_t boot,
+             uint8_t *at)
+{
+	for (unsigned i = 0; i < recipe->n_operations; i++) {
+		const struct operation *operation = &recipe->operation[i];
+		const uint8_t *from = (const uint8_t *)flow + operation->from;
+
+		switch (operation->code) {
+		case COPY_4:
+			memcpy(at, from, 4);
+			at += 4;
+			break;
+		case COPY_16:
+			memcpy(at, from, 16);
+			at += 16;
+			break;
+		case PUT_UPTIME:
+			at = write_uptime(at, from, boot);
+			break;
+		case PUT_NAME_FIXED:
+			at = write_name_fixed(at, name_of(flow, operation->from, names), operation->octets);
+			break;
+		case PUT_NAME_VARIABLE:
+			at = write_name_variable(at, name_of(flow, operation->from, names), recipe->name_limit);
+			break;
+		default:
+			at = write_number(at, from, operation->code);
+		}
+	}
+}

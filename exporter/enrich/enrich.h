@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_ENRICH_ENRICH_H
+#define PEERFLOW_ENRICH_ENRICH_H
+
+#include "enrich/peers.h"
+#include "flow.h"
+
+/* Finds out what the kernel does not say in so many words: what was translated, which way the flow went, who it was.
+ * Interfaces must be known before. peers may be NULL: nobody has a name. */
+void enrich(struct flow *flow, const struct peers *peers);
+
+#endif

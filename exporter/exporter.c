@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "exporter.h"
+
+#include <glib-unix.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "domain.h"
+#include "encode/encoder.h"
+#include "enrich/enrich.h"
+#include "error.h"
+#include "live.h"
+#include "output.h"
+#include "source/links.h"
+#include "source/routes.h"
+#include "source/source.h"
+
+enum {
+	FLUSH_WAIT = 250000,        /* microseconds a record may wait for company in its message */
+	CLOSE_PATIENCE = 2000,      /* ms a collector gets to take what waits for it when the daemon ends */
+	RELOAD_PATIENCE = 200,
+	LOSS_REPORT = 60,           /* seconds between two looks at what was lost */
+	VIEWERS_MOST = 16,
+	DOCUMENTATION_ENTERPRISE = 32473,
+};
+
+struct exporter {
+	char *config_path;
+	struct config *config;
+	struct output_identity identity;
+	GArray *interfaces;         /* struct interface_name */
+	GPtrArray *outputs;         /* struct output, in the order of the configuration */
+	GPtrArray *viewers;         /* struct output */
+	struct peers *peers;        /* NULL: nobody has a name */
+	struct links *links;
+	struct routes *routes;
+	guint links_watch;
+	guint routes_watch;
+	struct live *live;
+	struct source *source;
+	GSource *flush;             /* ready when a partly full message has waited long enough */
+	guint loss_timer;
+	uint64_t overruns_said;
+	GHashTable *drops_said;     /* collector name -> flow records */
+};
+
+static const struct names no_names;
+
+/* The way of a flow. */
+
+static bool
+is_own_traffic(const struct exporter *exporter, const struct flow *flow)
+{
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		if (output_carries(exporter->outputs->pdata[i], flow))
+			return true;
+	return false;
+}
+
+static void
+on_flow(struct flow *flow, void *data)
+{
+	struct exporter *exporter = data;
+	const struct names *names = exporter->peers ? peers_names(exporter->peers) : &no_names;
+
+	if (is_own_traffic(exporter, flow))
+		return;
+	routes_find(exporter->routes, flow);
+	enrich(flow, exporter->peers);
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		output_flow(exporter->outputs->pdata[i], flow, names);
+	for (guint i = 0; i < exporter->viewers->len; i++)
+		output_flow(exporter->viewers->pdata[i], flow, names);
+}
+
+/* Sends what is full, or everything; sees to it that the rest does not wait for ever. */
+static void
+flush(struct exporter *exporter, bool partial)
+{
+	bool waiting = false;
+
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		waiting |= output_flush(exporter->outputs->pdata[i], partial);
+	for (guint i = 0; i < exporter->viewers->len; i++)
+		waiting |= output_flush(exporter->viewers->pdata[i], partial);
+	if (!waiting)
+		g_source_set_ready_time(exporter->flush, -1);
+	else if (g_source_get_ready_time(exporter->flush) < 0)
+		g_source_set_ready_time(exporter->flush, g_get_monotonic_time() + FLUSH_WAIT);
+}
+
+static void
+on_drained(void *data)
+{
+	flush(data, false);
+}
+
+static gboolean
+on_flush(gpointer data)
+{
+	flush(data, true);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+flush_dispatch(GSource *source, GSourceFunc callback, gpointer data)
+{
+	(void)source;
+	return callback(data);
+}
+
+static GSource *
+flush_new(struct exporter *exporter)
+{
+	static GSourceFuncs functions = { .dispatch = flush_dispatch };
+	GSource *source = g_source_new(&functions, sizeof *source);
+
+	g_source_set_callback(source, on_flush, exporter, NULL);
+	g_source_attach(source, NULL);
+	return source;
+}
+
+static void
+add_interface(uint32_t index, const char *name, void *data)
+{
+	GArray *interfaces = data;
+	struct interface_name one = { .index = index };
+
+	g_strlcpy(one.name, name, sizeof one.name);
+	g_array_append_val(interfaces, one);
+}
+
+static void
+read_interfaces(struct exporter *exporter)
+{
+	g_array_set_size(exporter->interfaces, 0);
+	links_each(exporter->links, add_interface, exporter->interfaces);
+	exporter->identity.interface = (const struct interface_name *)(void *)exporter->interfaces->data;
+	exporter->identity.n_interfaces = exporter->interfaces->len;
+}
+
+static gboolean
+on_links(gint fd, GIOCondition condition, gpointer data)
+{
+	struct exporter *exporter = data;
+	(void)fd, (void)condition;
+
+	links_changed(exporter->links);
+	read_interfaces(exporter);
+	g_ptr_array_foreach(exporter->outputs, (GFunc)(void (*)(void))output_refresh, NULL);
+	g_ptr_array_foreach(exporter->viewers, (GFunc)(void (*)(void))output_refresh, NULL);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+on_routes(gint fd, GIOCondition condition, gpointer data)
+{
+	struct exporter *exporter = data;
+	(void)fd, (void)condition;
+
+	routes_changed(exporter->routes);
+	return G_SOURCE_CONTINUE;
+}
+
+/* Viewers. */
+
+/* A viewer is not closed from inside its own call-back. */
+static gboolean
+on_close_viewer(gpointer data)
+{
+	output_close(data, 0);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+on_viewer_gone(struct output *viewer, void *data)
+{
+	struct exporter *exporter = data;
+
+	g_ptr_array_remove_fast(exporter->viewers, viewer);
+	g_idle_add(on_close_viewer, viewer);
+}
+
+static void
+on_viewer(int fd, void *data)
+{
+	struct exporter *exporter = data;
+	g_autoptr(GError) error = NULL;
+
+	if (exporter->viewers->len >= VIEWERS_MOST) {
+		g_warning("live-socket: %d viewers are connected, no more are taken", VIEWERS_MOST);
+		close(fd);
+		return;
+	}
+	struct output *viewer = output_adopt(fd, &exporter->identity, on_viewer_gone, exporter, &error);
+	if (viewer)
+		g_ptr_array_add(exporter->viewers, viewer);
+	else
+		g_warning("live-socket: %s", error->message);
+}
+
+/* Configuration. */
+
+static void
+fill_source_options(struct source_options *options, const struct config *config)
+{
+	struct source_prefix *ignore = g_new0(struct source_prefix, config->n_ignore);
+	struct source_mark *mark = g_new0(struct source_mark, config->n_mark);
+
+	for (size_t i = 0; i < config->n_ignore; i++)
+		ignore[i] = (struct source_prefix){ config->ignore[i].address, config->ignore[i].family,
+		                                    config->ignore[i].length };
+	for (size_t i = 0; i < config->n_mark; i++)
+		mark[i] = (struct source_mark){ config->mark[i].value, config->mark[i].mask };
+	*options = (struct source_options){
+		.filter = { ignore, config->n_ignore, mark, config->n_mark, config->protocol, config->n_protocol },
+		.receive_buffer = config->receive_buffer,
+		.labels = config->labels,
+	};
+}
+
+static void
+clear_source_options(struct source_options *options)
+{
+	g_free((void *)options->filter.ignore);
+	g_free((void *)options->filter.mark);
+}
+
+static void
+set_identity(struct exporter *exporter, const struct config *config)
+{
+	exporter->identity.domain = config->has_domain_id ? config->domain_id : domain_of_host(config->interface);
+	exporter->identity.enterprise = config->enterprise_number;
+	exporter->identity.template_directory = config->template_directory;
+	if (config->enterprise_number == DOCUMENTATION_ENTERPRISE)
+		g_warning("enterprise-number 32473 is reserved for documentation: do not use it outside of a laboratory");
+}
+
+/* Everything about a configuration that can be wrong without trying it. */
+static bool
+check_config(const struct config *config, FILE *out, GError **error)
+{
+	struct output_identity identity = { 1, config->enterprise_number, config->template_directory, NULL, 0 };
+	g_autoptr(peers_t) peers = NULL;
+
+	if (config->peers_file && !(peers = peers_load(config->peers_file, error)))
+		return false;
+	for (size_t i = 0; i < config->n_collectors; i++)
+		if (!output_check(&config->collector[i], &identity, out, error))
+			return false;
+	return true;
+}
+
+bool
+exporter_check(const char *config_path, FILE *out, GError **error)
+{
+	g_autoptr(config_t) config = config_load(config_path, error);
+
+	return config && check_config(config, out, error);
+}
+
+/* The running output that serves this collector too, taken out of the old ones; or a new one. */
+static struct output *
+keep_or_open(struct exporter *exporter, GPtrArray *old, const struct config_collector *collector, GError **error)
+{
+	for (guint i = 0; i < old->len; i++)
+		if (output_keep(old->pdata[i], collector, &exporter->identity))
+			return g_ptr_array_steal_index_fast(old, i);
+	return output_new(collector, &exporter->identity, error);
+}
+
+/* An output that cannot be opened is left out and said: the others are worth having. */
+static void
+open_outputs(struct exporter *exporter)
+{
+	g_autoptr(GPtrArray) old = g_steal_pointer(&exporter->outputs);
+
+	exporter->outputs = g_ptr_array_new();
+	for (size_t i = 0; i < exporter->config->n_collectors; i++) {
+		g_autoptr(GError) error = NULL;
+		struct output *output = keep_or_open(exporter, old, &exporter->config->collector[i], &error);
+		if (output)
+			g_ptr_array_add(exporter->outputs, output);
+		else
+			g_warning("%s", error->message);
+	}
+	for (guint i = 0; i < old->len; i++)
+		output_close(old->pdata[i], RELOAD_PATIENCE);
+}
+
+static bool
+open_live(struct exporter *exporter, GError **error)
+{
+	if (!exporter->config->live_socket)
+		return true;
+	exporter->live = live_open(exporter->config->live_socket, on_viewer, exporter, error);
+	return exporter->live != NULL;
+}
+
+/* The path of the live socket is the one thing that is opened anew without need, and a viewer notices nothing. */
+static void
+reopen_live(struct exporter *exporter)
+{
+	g_autoptr(GError) error = NULL;
+
+	live_close(g_steal_pointer(&exporter->live));
+	if (!open_live(exporter, &error))
+		g_warning("%s", error->message);
+}
+
+static bool
+reconfigure_source(struct exporter *exporter, const struct config *config, GError **error)
+{
+	struct source_options options;
+
+	fill_source_options(&options, config);
+	bool good = source_reconfigure(exporter->source, &options, error);
+	clear_source_options(&options);
+	return good;
+}
+
+bool
+exporter_reload(struct exporter *exporter, GError **error)
+{
+	g_autoptr(config_t) config = config_load(exporter->config_path, error);
+	g_autoptr(peers_t) peers = NULL;
+
+	if (!config || !check_config(config, NULL, error))
+		return false;
+	if (config->peers_file && !(peers = peers_load(config->peers_file, error)))
+		return false;
+	if (!reconfigure_source(exporter, config, error))
+		return false;
+	flush(exporter, true);
+	config_t *old = exporter->config;
+	exporter->config = g_steal_pointer(&config);
+	config = old;
+	peers_free(exporter->peers);
+	exporter->peers = g_steal_pointer(&peers);
+	set_identity(exporter, exporter->config);
+	open_outputs(exporter);
+	reopen_live(exporter);
+	return true;
+}
+
+/* What was lost lately, once a minute and only if there is something to say. */
+
+static void
+report_drops(struct exporter *exporter, const struct output *output)
+{
+	const uint64_t dropped = output_counters(output)->flow_records_dropped;
+	uint64_t *said = g_hash_table_lookup(exporter->drops_said, output_name(output));
+
+	if (!said) {
+		said = g_new0(uint64_t, 1);
+		g_hash_table_insert(exporter->drops_said, g_strdup(output_name(output)), said);
+	}
+	if (dropped > *said)
+		g_warning("collector %s: %" PRIu64 " flow records could not be sent since the last report", output_name(output),
+		          dropped - *said);
+	*said = dropped;
+}
+
+static gboolean
+on_loss_report(gpointer data)
+{
+	struct exporter *exporter = data;
+	const struct source_counters *counters = source_counters(exporter->source);
+
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		report_drops(exporter, exporter->outputs->pdata[i]);
+	if (counters->overruns > exporter->overruns_said)
+		g_warning("the kernel dropped flow ends %" PRIu64 " times since the last report",
+		          counters->overruns - exporter->overruns_said);
+	exporter->overruns_said = counters->overruns;
+	return G_SOURCE_CONTINUE;
+}
+
+/* Opening and closing. */
+
+static bool
+open_host(struct exporter *exporter, GError **error)
+{
+	exporter->links = links_open(error);
+	exporter->routes = exporter->links ? routes_open(error) : NULL;
+	if (!exporter->routes)
+		return false;
+	exporter->links_watch = g_unix_fd_add(links_fd(exporter->links), G_IO_IN, on_links, exporter);
+	exporter->routes_watch = g_unix_fd_add(routes_fd(exporter->routes), G_IO_IN, on_routes, exporter);
+	read_interfaces(exporter);
+	return true;
+}
+
+static bool
+open_source(struct exporter *exporter, GError **error)
+{
+	struct source_options options;
+
+	fill_source_options(&options, exporter->config);
+	exporter->source = source_open(&options, on_flow, on_drained, exporter, error);
+	clear_source_options(&options);
+	return exporter->source != NULL;
+}
+
+static bool
+open_stages(struct exporter *exporter, GError **error)
+{
+	exporter->config = config_load(exporter->config_path, error);
+	if (!exporter->config || !check_config(exporter->config, NULL, error))
+		return false;
+	if (exporter->config->peers_file && !(exporter->peers = peers_load(exporter->config->peers_file, error)))
+		return false;
+	set_identity(exporter, exporter->config);
+	if (!open_host(exporter, error) || !open_live(exporter, error))
+		return false;
+	open_outputs(exporter);
+	return open_source(exporter, error);
+}
+
+struct exporter *
+exporter_open(const char *config_path, GError **error)
+{
+	struct exporter *exporter = g_new0(struct exporter, 1);
+
+	exporter->config_path = g_strdup(config_path);
+	exporter->interfaces = g_array_new(false, false, sizeof(struct interface_name));
+	exporter->outputs = g_ptr_array_new();
+	exporter->viewers = g_ptr_array_new();
+	exporter->drops_said = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	exporter->flush = flush_new(exporter);
+	if (!open_stages(exporter, error)) {
+		exporter_close(exporter);
+		return NULL;
+	}
+	exporter->loss_timer = g_timeout_add_seconds(LOSS_REPORT, on_loss_report, exporter);
+	g_message("%zu collectors, Observation Domain %" PRIu32, exporter->config->n_collectors,
+	          exporter->identity.domain);
+	return exporter;
+}
+
+static void
+close_outputs(GPtrArray *outputs)
+{
+	for (guint i = 0; i < outputs->len; i++)
+		output_close(outputs->pdata[i], CLOSE_PATIENCE);
+	g_ptr_array_free(outputs, true);
+}
+
+static void
+remove_watch(guint watch)
+{
+	if (watch)
+		g_source_remove(watch);
+}
+
+void
+exporter_close(struct exporter *exporter)
+{
+	remove_watch(exporter->loss_timer);
+	source_close(exporter->source);
+	close_outputs(exporter->outputs);
+	close_outputs(exporter->viewers);
+	live_close(exporter->live);
+	remove_watch(exporter->links_watch);
+	remove_watch(exporter->routes_watch);
+	routes_close(exporter->routes);
+	links_close(exporter->links);
+	peers_free(exporter->peers);
+	g_source_destroy(exporter->flush);
+	g_source_unref(exporter->flush);
+	g_hash_table_destroy(exporter->drops_said);
+	g_array_free(exporter->interfaces, true);
+	config_free(exporter->config);
+	g_free(exporter->config_path);
+	g_free(exporter);
+}

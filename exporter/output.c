@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "output.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "encode/encoder.h"
+#include "error.h"
+#include "transport/link.h"
+
+enum {
+	PAYLOAD_UNKNOWN = 1232,         /* fits a tunnel of the least IPv6 MTU, headers off */
+	PAYLOAD_VIEWER = 16384,
+	QUEUE_VIEWER = 4 << 20,
+	DOCUMENTATION_ENTERPRISE = 32473,   /* RFC 5612: never leaves this host */
+	REFRESH_VIEWER = 60,
+};
+
+struct output {
+	const struct config_collector *collector;   /* NULL: a viewer */
+	const struct output_identity *identity;
+	struct output_identity before;              /* copied from identity when the session's encoder was made */
+	struct template_file *file;
+	struct encoder *encoder;
+	struct link *link;
+	guint refresh_timer;
+	void (*gone)(struct output *, void *);
+	void *gone_data;
+};
+
+static uint64_t
+milliseconds(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+}
+
+static struct template_file *
+load_template(const char *name, const struct output_identity *identity, GError **error)
+{
+	g_autofree char *path = strchr(name, '/') ? g_strdup(name)
+	                        : g_strdup_printf("%s/%s.template", identity->template_directory, name);
+
+	return template_file_load(path, error);
+}
+
+/* The payload an IP packet of mtu octets leaves, over the larger of the two headers. */
+static unsigned
+payload_of(unsigned mtu)
+{
+	return mtu ? MIN(mtu, 16384 + 48) - 48 : PAYLOAD_UNKNOWN;
+}
+
+static bool
+load(struct output *output, GError **error)
+{
+	const struct config_collector *collector = output->collector;
+	g_autoptr(GError) reason = NULL;
+
+	output->file = load_template(collector->template_name, output->identity, &reason);
+	if (output->file) {
+		const enum wire_protocol protocol = collector->protocol == CONFIG_IPFIX ? WIRE_IPFIX : WIRE_NETFLOW9;
+		const struct encoder_options options = {
+			.records = collector->records == CONFIG_BIFLOW ? TRAIT_BIFLOW : TRAIT_UNIFLOW,
+			.reply = collector->reply_tuple == CONFIG_WIRE ? REPLY_WIRE : REPLY_MIRROR,
+			.domain = output->identity->domain,
+			.enterprise = output->identity->enterprise,
+			.message_size = payload_of(collector->mtu),
+			.boot = milliseconds(CLOCK_REALTIME) - milliseconds(CLOCK_BOOTTIME),
+		};
+		if (output->file->protocol != protocol)
+			g_set_error(&reason, PEERFLOW_ERROR, EX_CONFIG, "%s is a template for %s, and protocol = %s",
+			            output->file->path, output->file->protocol == WIRE_IPFIX ? "ipfix" : "netflow9",
+			            protocol == WIRE_IPFIX ? "ipfix" : "netflow9");
+		else
+			output->encoder = encoder_new(output->file, &options, &reason);
+	}
+	if (!output->encoder)
+		g_propagate_prefixed_error(error, g_steal_pointer(&reason), "collector %s: ", collector->name);
+	return output->encoder != NULL;
+}
+
+static void
+send_messages(struct output *output, bool partial)
+{
+	const struct message *messages;
+	size_t n = encoder_take(output->encoder, milliseconds(CLOCK_REALTIME), partial, &messages);
+
+	if (n)
+		link_send(output->link, messages, n);
+}
+
+bool
+output_flush(struct output *output, bool partial)
+{
+	send_messages(output, partial);
+	return encoder_waiting(output->encoder);
+}
+
+void
+output_flow(struct output *output, const struct flow *flow, const struct names *names)
+{
+	if (encoder_add_flow(output->encoder, flow, names))
+		return;
+	send_messages(output, false);
+	encoder_add_flow(output->encoder, flow, names);
+}
+
+static void
+add_templates(struct output *output)
+{
+	if (encoder_add_templates(output->encoder))
+		return;
+	send_messages(output, true);
+	encoder_add_templates(output->encoder);
+}
+
+void
+output_refresh(struct output *output)
+{
+	const struct link_counters *counters = link_counters(output->link);
+	const struct exporter_statistics statistics = { counters->octets_sent, counters->messages_sent,
+	                                                counters->flow_records_sent };
+
+	if (!link_is_open(output->link))
+		return;
+	add_templates(output);
+	for (size_t i = 0; i < output->identity->n_interfaces; i++)
+		if (!encoder_add_interfaces(output->encoder, &output->identity->interface[i], 1)) {
+			send_messages(output, true);
+			encoder_add_interfaces(output->encoder, &output->identity->interface[i], 1);
+		}
+	if (!encoder_add_statistics(output->encoder, &statistics)) {
+		send_messages(output, true);
+		encoder_add_statistics(output->encoder, &statistics);
+	}
+	send_messages(output, true);
+}
+
+static void
+resize(struct output *output, size_t payload)
+{
+	if (!encoder_set_message_size(output->encoder, payload))
+		g_warning("collector %s: its path takes %zu octets, less than a template needs; messages may be fragmented",
+		          output_name(output), payload);
+}
+
+/* RFC 7011 section 8.4: over UDP several copies of the templates, in messages of their own, before the first data. */
+static void
+on_opened(void *data, size_t payload)
+{
+	struct output *output = data;
+
+	encoder_restart(output->encoder);
+	resize(output, payload);
+	if (output->collector && output->collector->transport == CONFIG_UDP)
+		add_templates(output);
+	output_refresh(output);
+}
+
+static void
+on_resized(void *data, size_t payload)
+{
+	resize(data, payload);
+}
+
+static void
+on_refused(void *data)
+{
+	output_refresh(data);
+}
+
+static gboolean
+on_refresh(gpointer data)
+{
+	output_refresh(data);
+	return G_SOURCE_CONTINUE;
+}
+
+static const struct link_handler handler = { on_opened, on_resized, on_refused };
+
+static bool
+open_link(struct output *output, GError **error)
+{
+	const struct config_collector *collector = output->collector;
+	const struct link_options options = {
+		.name = collector->name,
+		.host = collector->host,
+		.port = collector->port,
+		.transport = collector->transport == CONFIG_TCP ? LINK_TCP : LINK_UDP,
+		.source_address = collector->source_address,
+		.mtu = collector->mtu,
+		.retry = collector->retry,
+		.resolve = collector->resolve,
+		.queue = collector->queue,
+	};
+
+	output->link = link_open(&options, &handler, output, error);
+	return output->link != NULL;
+}
+
+static struct output *
+output_alloc(const struct config_collector *collector, const struct output_identity *identity)
+{
+	struct output *output = g_new0(struct output, 1);
+
+	output->collector = collector;
+	output->identity = identity;
+	output->before = *identity;
+	return output;
+}
+
+struct output *
+output_new(const struct config_collector *collector, const struct output_identity *identity, GError **error)
+{
+	struct output *output = output_alloc(collector, identity);
+
+	if (!load(output, error) || !open_link(output, error)) {
+		output_close(output, 0);
+		return NULL;
+	}
+	output->refresh_timer = g_timeout_add_seconds(collector->template_refresh, on_refresh, output);
+	return output;
+}
+
+bool
+output_check(const struct config_collector *collector, const struct output_identity *identity, FILE *out,
+             GError **error)
+{
+	struct output *output = output_alloc(collector, identity);
+	bool good = load(output, error);
+
+	if (good && out) {
+		fprintf(out, "collector %s: %s, %s, %s\n", collector->name,
+		        collector->protocol == CONFIG_IPFIX ? "IPFIX" : "NetFlow v9",
+		        collector->records == CONFIG_BIFLOW ? "biflow" : "uniflow", output->file->path);
+		template_file_print(output->file, collector->records == CONFIG_BIFLOW ? TRAIT_BIFLOW : TRAIT_UNIFLOW, out);
+	}
+	output_close(output, 0);
+	return good;
+}
+
+static void
+on_viewer_closed(void *data)
+{
+	struct output *output = data;
+
+	output->gone(output, output->gone_data);
+}
+
+struct output *
+output_adopt(int fd, const struct output_identity *identity, void (*gone)(struct output *, void *), void *data,
+             GError **error)
+{
+	struct output *output = output_alloc(NULL, identity);
+	const struct encoder_options options = {
+		.records = TRAIT_BIFLOW,
+		.reply = REPLY_MIRROR,
+		.domain = identity->domain,
+		.enterprise = DOCUMENTATION_ENTERPRISE,
+		.message_size = PAYLOAD_VIEWER,
+	};
+
+	output->gone = gone;
+	output->gone_data = data;
+	output->link = link_adopt(fd, "viewer", QUEUE_VIEWER, on_viewer_closed, output);
+	output->file = load_template("full", identity, error);
+	if (output->file)
+		output->encoder = encoder_new(output->file, &options, error);
+	if (!output->encoder) {
+		output_close(output, 0);
+		return NULL;
+	}
+	output->refresh_timer = g_timeout_add_seconds(REFRESH_VIEWER, on_refresh, output);
+	output_refresh(output);
+	return output;
+}
+
+static bool
+same_templates(const struct output *output, const char *name, const struct output_identity *identity)
+{
+	g_autoptr(template_file_t) file = load_template(name, identity, NULL);
+
+	return file && file->protocol == output->file->protocol
+	       && memcmp(file->template, output->file->template, sizeof file->template) == 0;
+}
+
+bool
+output_keep(struct output *output, const struct config_collector *collector,
+            const struct output_identity *identity)
+{
+	if (!config_collector_equal(output->collector, collector) || output->before.domain != identity->domain
+	    || output->before.enterprise != identity->enterprise
+	    || !same_templates(output, collector->template_name, identity))
+		return false;
+	output->collector = collector;
+	output->identity = identity;
+	return true;
+}
+
+bool
+output_carries(const struct output *output, const struct flow *flow)
+{
+	return output->collector && link_carries(output->link, flow);
+}
+
+const char *
+output_name(const struct output *output)
+{
+	return output->collector ? output->collector->name : "viewer";
+}
+
+const struct link_counters *
+output_counters(const struct output *output)
+{
+	return link_counters(output->link);
+}
+
+void
+output_close(struct output *output, unsigned patience)
+{
+	if (!output)
+		return;
+	if (output->refresh_timer)
+		g_source_remove(output->refresh_timer);
+	if (output->link && output->encoder)
+		send_messages(output, true);
+	if (output->link)
+		link_close(output->link, patience);
+	encoder_free(output->encoder);
+	template_file_free(output->file);
+	g_free(output);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_OUTPUT_H
+#define PEERFLOW_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <glib.h>
+
+#include "config.h"
+#include "counters.h"
+#include "flow.h"
+#include "names.h"
+
+/* One collector: an encoder and the link its messages leave by, paired. */
+struct output;
+
+/* What all outputs tell about this exporter. It must outlive them. */
+struct output_identity {
+	uint32_t domain;            /* Observation Domain id */
+	uint32_t enterprise;        /* zero: none */
+	const char *template_directory;
+	const struct interface_name *interface;
+	size_t n_interfaces;
+};
+
+/* Loads the collector's template, builds the encoder and starts the link. Both arguments must outlive the output.
+ * Fails with EX_CONFIG. */
+struct output *output_new(const struct config_collector *collector, const struct output_identity *identity,
+                          GError **error);
+
+/* The first half of output_new: is the configuration of this collector usable? With out, also prints its templates. */
+bool output_check(const struct config_collector *collector, const struct output_identity *identity, FILE *out,
+                  GError **error);
+
+/* An output to a viewer on the other end of a connected stream socket, which now belongs to the output: every field
+ * there is, one record a flow. gone is called from the main loop when the viewer left. */
+struct output *output_adopt(int fd, const struct output_identity *identity, void (*gone)(struct output *, void *),
+                            void *data, GError **error);
+
+/* True if the output already does what this configuration asks for, so that its session can go on; from then on it
+ * refers to the new collector and identity. */
+bool output_keep(struct output *output, const struct config_collector *collector,
+                 const struct output_identity *identity);
+
+void output_flow(struct output *output, const struct flow *flow, const struct names *names);
+
+/* Sends all full messages or, with partial, everything. True if something still waits. */
+bool output_flush(struct output *output, bool partial);
+
+/* Sends the templates, interface names and statistics again. */
+void output_refresh(struct output *output);
+
+bool output_carries(const struct output *output, const struct flow *flow);
+const char *output_name(const struct output *output);
+const struct link_counters *output_counters(const struct output *output);
+
+/* Sends what waits, for at most patience ms, and closes the session. */
+void output_close(struct output *output, unsigned patience);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "source/labels.h"
+
+#include <linux/filter.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct kept {
+	uint64_t key;               /* zero: free */
+	uint8_t labels[16];
+};
+
+struct labels {
+	size_t mask;                /* slots less one */
+	size_t used;
+	uint64_t lost;
+	struct kept slot[];
+};
+
+struct labels *
+labels_new(size_t capacity)
+{
+	size_t slots = 1;
+
+	while (slots < capacity + capacity / 2)
+		slots *= 2;
+	struct labels *labels = calloc(1, sizeof *labels + slots * sizeof labels->slot[0]);
+	if (labels)
+		labels->mask = slots - 1;
+	return labels;
+}
+
+void
+labels_free(struct labels *labels)
+{
+	free(labels);
+}
+
+static uint64_t
+mix(uint64_t key, uint64_t value)
+{
+	key = (key ^ value) * 0xff51afd7ed558ccdu;
+	return key ^ key >> 32;
+}
+
+/* What identifies the entry: the kernel's id alone collides. 64 bits of hash do not, at table sizes of this world. */
+static uint64_t
+key_of(const struct flow *flow)
+{
+	const struct side *side = &flow->original;
+	uint64_t key = mix(flow->id, (uint64_t)flow->zone << 32 | flow->family << 8 | flow->protocol);
+
+	key = mix(mix(key, side->source.half[0]), side->source.half[1]);
+	key = mix(mix(key, side->destination.half[0]), side->destination.half[1]);
+	key = mix(key, (uint64_t)side->source_port << 48 | (uint64_t)side->destination_port << 32
+	               | (uint32_t)side->icmp << 16 | side->icmp_id);
+	return key ? key : 1;
+}
+
+/* The slot that holds the key, or the free one where it would stand. */
+static struct kept *
+find(struct labels *labels, uint64_t key)
+{
+	size_t i = key & labels->mask;
+
+	while (labels->slot[i].key && labels->slot[i].key != key)
+		i = (i + 1) & labels->mask;
+	return &labels->slot[i];
+}
+
+static bool
+has_labels(const struct flow *flow)
+{
+	static const uint8_t none[sizeof flow->labels];
+
+	return memcmp(flow->labels, none, sizeof none) != 0;
+}
+
+void
+labels_keep(struct labels *labels, const struct flow *flow)
+{
+	const uint64_t key = key_of(flow);
+	struct kept *kept = find(labels, key);
+
+	if (!kept->key && !has_labels(flow))
+		return;
+	/* A third stays free, so that looking for a flow without labels ends soon. */
+	if (!kept->key && labels->used >= (labels->mask + 1) / 3 * 2) {
+		labels->lost++;
+		return;
+	}
+	labels->used += !kept->key;
+	kept->key = key;
+	memcpy(kept->labels, flow->labels, sizeof kept->labels);
+}
+
+/* Closes the hole at i: whatever was pushed past it moves back. */
+static void
+close_hole(struct labels *labels, size_t i)
+{
+	for (size_t j = (i + 1) & labels->mask; labels->slot[j].key; j = (j + 1) & labels->mask) {
+		const size_t home = labels->slot[j].key & labels->mask;
+		if (((j - home) & labels->mask) >= ((j - i) & labels->mask)) {
+			labels->slot[i] = labels->slot[j];
+			i = j;
+		}
+	}
+	labels->slot[i].key = 0;
+}
+
+void
+labels_take(struct labels *labels, struct flow *flow)
+{
+	struct kept *kept = find(labels, key_of(flow));
+
+	if (!kept->key)
+		return;
+	memcpy(flow->labels, kept->labels, sizeof flow->labels);
+	labels->used--;
+	close_hole(labels, kept - labels->slot);
+}
+
+uint64_t
+labels_lost(const struct labels *labels)
+{
+	return labels->lost;
+}
+
+bool
+labels_filter(int fd)
+{
+	/* SKF_AD_NLATTR looks for attribute X from offset A on and answers its offset, or zero. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_IMM, NLMSG_HDRLEN + sizeof(struct nfgenmsg)),
+		BPF_STMT(BPF_LDX | BPF_IMM, CTA_LABELS),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, SKF_AD_OFF + SKF_AD_NLATTR),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog program = { sizeof code / sizeof code[0], code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
+}

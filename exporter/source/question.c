@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "source/question.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "error.h"
+
+enum { DATAGRAM_MOST = 32768 };     /* the kernel fills no more than this at a time */
+
+struct walk {
+	int fd;
+	uint32_t sequence;
+	uint8_t octets[DATAGRAM_MOST] __attribute__((aligned(NLMSG_ALIGNTO)));
+};
+
+static int
+open_socket(void)
+{
+	const struct sockaddr_nl address = { .nl_family = AF_NETLINK };
+	const struct timeval patience = { .tv_sec = 2 };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+	if (fd < 0)
+		return -1;
+	/* The kernel answers at once or not at all; the limit keeps a defect there from becoming a hang here. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	if (bind(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Sends a dump request of the ctnetlink subsystem. */
+static bool
+ask(int fd, unsigned question, uint32_t sequence)
+{
+	char octets[NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct nfgenmsg))] = { 0 };
+	struct nlmsghdr *message = mnl_nlmsg_put_header(octets);
+
+	message->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | question;
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	message->nlmsg_seq = sequence;
+	mnl_nlmsg_put_extra_header(message, sizeof(struct nfgenmsg));
+	return send(fd, message, message->nlmsg_len, 0) == (ssize_t)message->nlmsg_len;
+}
+
+struct walk *
+walk_open(GError **error)
+{
+	struct walk *walk = calloc(1, sizeof *walk);
+
+	if (walk) {
+		walk->fd = open_socket();
+		walk->sequence = 1;
+		if (walk->fd >= 0 && ask(walk->fd, IPCTNL_MSG_CT_GET, walk->sequence))
+			return walk;
+	}
+	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "cannot ask the kernel for its connection tracking table: %s",
+	            g_strerror(errno));
+	walk_close(walk);
+	return NULL;
+}
+
+void
+walk_close(struct walk *walk)
+{
+	if (!walk)
+		return;
+	if (walk->fd >= 0)
+		close(walk->fd);
+	free(walk);
+}
+
+/* The verdict of an NLMSG_DONE or NLMSG_ERROR message. */
+static enum walk_state
+last_word(const struct nlmsghdr *message, size_t left)
+{
+	int verdict = 0;
+
+	if (left >= NLMSG_HDRLEN + sizeof verdict)
+		memcpy(&verdict, (const uint8_t *)message + NLMSG_HDRLEN, sizeof verdict);
+	errno = -verdict;
+	return verdict < 0 ? WALK_FAILED : WALK_DONE;
+}
+
+enum walk_state
+walk_step(struct walk *walk, walk_entry *entry, void *data)
+{
+	ssize_t n = recv(walk->fd, walk->octets, sizeof walk->octets, 0);
+	size_t left = n;
+
+	if (n < 0)
+		return errno == EINTR ? WALK_GOES_ON : WALK_FAILED;
+	for (const uint8_t *at = walk->octets; left >= sizeof(struct nlmsghdr);) {
+		const struct nlmsghdr *message = (const struct nlmsghdr *)at;
+		const size_t whole = NLMSG_ALIGN(message->nlmsg_len);
+		if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR)
+			return last_word(message, left);
+		if (message->nlmsg_seq == walk->sequence)
+			entry(message, left, data);
+		if (message->nlmsg_len < sizeof *message || whole >= left)
+			break;
+		at += whole;
+		left -= whole;
+	}
+	return WALK_GOES_ON;
+}
+
+void
+pressure_open(struct pressure *pressure)
+{
+	*pressure = (struct pressure){ .fd = open_socket() };
+}
+
+void
+pressure_close(struct pressure *pressure)
+{
+	if (pressure->fd >= 0)
+		close(pressure->fd);
+	pressure->fd = -1;
+}
+
+static int
+add_early_drops(const struct nlattr *attribute, void *data)
+{
+	if (mnl_attr_get_type(attribute) == CTA_STATS_EARLY_DROP && mnl_attr_get_payload_len(attribute) == 4)
+		*(uint64_t *)data += be32toh(mnl_attr_get_u32(attribute));
+	return MNL_CB_OK;
+}
+
+static int
+add_processor(const struct nlmsghdr *message, void *data)
+{
+	return mnl_attr_parse(message, sizeof(struct nfgenmsg), add_early_drops, data);
+}
+
+/* The sum over all processors. */
+static bool
+read_early_drops(struct pressure *pressure, uint64_t *drops)
+{
+	uint8_t octets[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
+	int state = MNL_CB_OK;
+
+	*drops = 0;
+	if (pressure->fd < 0 || !ask(pressure->fd, IPCTNL_MSG_CT_GET_STATS_CPU, 0))
+		return false;
+	while (state > MNL_CB_STOP) {
+		ssize_t n = recv(pressure->fd, octets, sizeof octets, 0);
+		if (n <= 0)
+			return false;
+		state = mnl_cb_run(octets, n, 0, 0, add_processor, drops);
+	}
+	return state == MNL_CB_STOP;
+}
+
+bool
+pressure_rising(struct pressure *pressure, uint64_t now)
+{
+	const uint64_t fifth = 200000000;
+	uint64_t drops;
+
+	if (pressure->asked_at && now - pressure->asked_at < fifth)
+		return pressure->rising;
+	if (!read_early_drops(pressure, &drops))
+		return false;
+	/* The first answer only says where the count stands. */
+	pressure->rising = pressure->asked_at && drops > pressure->early_drops;
+	pressure->early_drops = drops;
+	pressure->asked_at = now;
+	return pressure->rising;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "source/routes.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "error.h"
+
+enum {
+	CACHE_SLOTS = 1 << 14,
+	CACHE_WAYS = 4,             /* neighbouring slots an address may stand in */
+};
+
+struct slot {
+	union address address;
+	uint32_t interface;
+	uint32_t generation;        /* of routing when it was asked; family in the top bit keeps 4 and 6 apart */
+};
+
+struct routes {
+	int changes;                /* socket of announcements */
+	int questions;
+	uint32_t generation;
+	uint32_t sequence;
+	uint32_t victim;
+	struct slot slot[CACHE_SLOTS];
+};
+
+static int
+open_socket(unsigned groups)
+{
+	const struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = groups };
+	const struct timeval patience = { .tv_sec = 1 };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	if (bind(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+struct routes *
+routes_open(GError **error)
+{
+	const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE
+	                        | RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE;
+	struct routes *routes = calloc(1, sizeof *routes);
+
+	if (!routes) {
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for routes", sizeof *routes);
+		return NULL;
+	}
+	routes->generation = 1;
+	routes->changes = open_socket(groups);
+	routes->questions = open_socket(0);
+	if (routes->changes >= 0 && routes->questions >= 0) {
+		const unsigned rules = RTNLGRP_IPV6_RULE;       /* has no bit among the old groups */
+		setsockopt(routes->changes, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &rules, sizeof rules);
+		return routes;
+	}
+	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "cannot open a routing netlink socket: %s", g_strerror(errno));
+	routes_close(routes);
+	return NULL;
+}
+
+void
+routes_close(struct routes *routes)
+{
+	if (!routes)
+		return;
+	if (routes->changes >= 0)
+		close(routes->changes);
+	if (routes->questions >= 0)
+		close(routes->questions);
+	free(routes);
+}
+
+int
+routes_fd(const struct routes *routes)
+{
+	return routes->changes;
+}
+
+void
+routes_changed(struct routes *routes)
+{
+	char octets[8192];
+
+	/* What changed does not matter, and an overrun says no less than a message does. */
+	while (recv(routes->changes, octets, sizeof octets, MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
+		;
+	routes->generation++;
+}
+
+struct answer {
+	uint32_t interface;
+	bool local;
+};
+
+static int
+read_route(const struct nlmsghdr *message, void *data)
+{
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+	struct answer *answer = data;
+	const struct nlattr *attribute;
+
+	if (message->nlmsg_type != RTM_NEWROUTE)
+		return MNL_CB_OK;
+	answer->local = route->rtm_type == RTN_LOCAL || route->rtm_type == RTN_BROADCAST;
+	mnl_attr_for_each(attribute, message, sizeof *route)
+		if (mnl_attr_get_type(attribute) == RTA_OIF && mnl_attr_validate(attribute, MNL_TYPE_U32) == 0)
+			answer->interface = mnl_attr_get_u32(attribute);
+	return MNL_CB_STOP;
+}
+
+static uint32_t
+ask(struct routes *routes, unsigned family, const union address *address)
+{
+	uint8_t octets[4096] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *message = mnl_nlmsg_put_header(octets);
+	struct answer answer = { 0 };
+
+	message->nlmsg_type = RTM_GETROUTE;
+	message->nlmsg_flags = NLM_F_REQUEST;
+	message->nlmsg_seq = ++routes->sequence;
+	struct rtmsg *route = mnl_nlmsg_put_extra_header(message, sizeof *route);
+	route->rtm_family = family == 4 ? AF_INET : AF_INET6;
+	route->rtm_dst_len = family == 4 ? 32 : 128;
+	mnl_attr_put(message, RTA_DST, family == 4 ? 4 : 16, address);
+	if (send(routes->questions, message, message->nlmsg_len, 0) < 0)
+		return 0;
+	ssize_t n = recv(routes->questions, octets, sizeof octets, 0);
+	/* "No route" comes as an error and leaves the answer at zero. */
+	if (n > 0)
+		mnl_cb_run(octets, n, routes->sequence, 0, read_route, &answer);
+	return answer.local ? 0 : answer.interface;
+}
+
+static uint32_t
+hash(const union address *address)
+{
+	const uint64_t mixed = (address->half[0] ^ (address->half[1] * 0x9e3779b97f4a7c15u)) * 0xff51afd7ed558ccdu;
+
+	return mixed >> 40;
+}
+
+static uint32_t
+interface_of(struct routes *routes, unsigned family, const union address *address)
+{
+	const uint32_t generation = routes->generation << 1 | (family == 6);
+	struct slot *slots = &routes->slot[hash(address) % (CACHE_SLOTS / CACHE_WAYS) * CACHE_WAYS];
+	struct slot *slot = &slots[routes->victim++ % CACHE_WAYS];
+
+	for (unsigned i = 0; i < CACHE_WAYS; i++)
+		if (slots[i].generation == generation && memcmp(&slots[i].address, address, sizeof *address) == 0)
+			return slots[i].interface;
+		else if (slots[i].generation != generation)
+			slot = &slots[i];
+	*slot = (struct slot){ *address, ask(routes, family, address), generation };
+	return slot->interface;
+}
+
+void
+routes_find(struct routes *routes, struct flow *flow)
+{
+	const uint32_t initiator = interface_of(routes, flow->family, &flow->original.source);
+	const uint32_t responder = interface_of(routes, flow->family, &flow->reply.source);
+
+	flow->original.ingress = flow->reply.egress = initiator;
+	flow->original.egress = flow->reply.ingress = responder;
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "source/source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "error.h"
+#include "source/entry.h"
+#include "source/events.h"
+#include "source/filter.h"
+#include "source/labels.h"
+#include "source/question.h"
+#include "source/settings.h"
+#include "source/settle.h"
+
+/* Waking up costs more than everything done to a flow afterwards. So the first event only starts a nap, and what has
+ * gathered by its end is read in one go; the nap grows and shrinks so that some hundreds of events make a batch, and
+ * is never long enough for anybody to notice. */
+enum {
+	NAP_LEAST = 1000,           /* microseconds */
+	NAP_MOST = 20000,
+	BATCH_FEW = 256,            /* events; fewer: nap longer */
+	BATCH_MANY = 2048,          /* more: nap shorter */
+	BUDGET = 16384,             /* events in one go, so that timers and collectors get their turn */
+	SETTINGS_CHECK = 30,        /* seconds */
+	WALK_PAUSE = 1000,          /* microseconds between two datagrams of a walk over the table */
+	LABELS_MOST = 65536,
+};
+
+/* A descriptor that is looked at after a nap. Made once; a wake-up allocates nothing. */
+struct napper {
+	GSource base;
+	gpointer tag;
+	int nap;                    /* microseconds */
+	bool napping;
+};
+
+struct source {
+	struct source_options options;
+	struct source_prefix *ignore;
+	struct source_mark *mark;
+	uint8_t *protocol;
+
+	source_flow *flow;
+	void (*drained)(void *data);
+	void *data;
+
+	struct events *events;
+	struct napper *napper;
+	struct events *label_events;    /* NULL: labels are not followed */
+	struct labels *labels;
+	struct walk *walk;              /* NULL: none is under way */
+	guint walk_timer;
+	guint settings_timer;
+
+	struct settings settings;
+	struct timeouts timeouts;
+	struct pressure pressure;
+	uint64_t now;                   /* ns since 1970, of this batch */
+	uint64_t old_without_counters;
+	uint64_t old_without_start;
+	struct source_counters counters;
+};
+
+static uint64_t
+nanoseconds(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static void
+on_label_event(const struct nlmsghdr *message, size_t available, void *data)
+{
+	struct source *source = data;
+	struct entry_times times;
+	struct flow flow;
+
+	if (entry_read(message, available, &flow, &times) == ENTRY_NEW && filter_passes(&source->options.filter, &flow))
+		labels_keep(source->labels, &flow);
+}
+
+static void
+on_event(const struct nlmsghdr *message, size_t available, void *data)
+{
+	struct source *source = data;
+	struct entry_times times;
+	struct flow flow;
+
+	switch (entry_read(message, available, &flow, &times)) {
+	case ENTRY_DELETED:
+		break;
+	case ENTRY_MALFORMED:
+		source->counters.malformed++;
+		return;
+	default:
+		return;
+	}
+	const bool early_drop = flow.timeout && pressure_rising(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
+	flow_settle(&flow, &times, &source->timeouts, source->now, early_drop);
+	if (source->labels)
+		labels_take(source->labels, &flow);
+	source->counters.flows++;
+	source->counters.without_counters += !!(flow.gaps & GAP_NO_COUNTERS);
+	source->counters.without_start += !!(flow.gaps & GAP_NO_START);
+	source->flow(&flow, source->data);
+}
+
+/* Labels first: what the kernel said of a flow's labels it said before the flow's end. */
+static void
+drain_labels(struct source *source)
+{
+	uint64_t received = 0;
+
+	if (!source->label_events)
+		return;
+	while (events_drain(source->label_events, BUDGET, on_label_event, source, &received,
+	                    &source->counters.truncated) == EVENTS_OVERRUN)
+		source->counters.labels_lost++;
+}
+
+static enum events_state
+drain(struct source *source)
+{
+	enum events_state state;
+
+	drain_labels(source);
+	source->now = nanoseconds(CLOCK_REALTIME);
+	while ((state = events_drain(source->events, BUDGET, on_event, source, &source->counters.events,
+	                             &source->counters.truncated)) == EVENTS_OVERRUN)
+		if (source->counters.overruns++ == 0)
+			g_warning("flow ends came faster than they could be read: the kernel dropped some of them; "
+			          "raise receive-buffer in [conntrack]");
+	source->drained(source->data);
+	return state;
+}
+
+static void
+adapt_nap(struct napper *napper, uint64_t events)
+{
+	if (events > BATCH_MANY)
+		napper->nap = MAX(napper->nap / 2, NAP_LEAST);
+	else if (events < BATCH_FEW)
+		napper->nap = MIN(napper->nap * 2, NAP_MOST);
+}
+
+static gboolean
+napper_dispatch(GSource *base, GSourceFunc callback, gpointer data)
+{
+	struct napper *napper = (struct napper *)base;
+	struct source *source = data;
+	(void)callback;
+
+	if (!napper->napping) {
+		napper->napping = true;
+		g_source_modify_unix_fd(base, napper->tag, 0);
+		g_source_set_ready_time(base, g_get_monotonic_time() + napper->nap);
+		return G_SOURCE_CONTINUE;
+	}
+	const uint64_t before = source->counters.events;
+	if (drain(source) == EVENTS_MORE)
+		return G_SOURCE_CONTINUE;   /* the ready time has passed: next turn, at once */
+	adapt_nap(napper, source->counters.events - before);
+	napper->napping = false;
+	g_source_set_ready_time(base, -1);
+	g_source_modify_unix_fd(base, napper->tag, G_IO_IN);
+	return G_SOURCE_CONTINUE;
+}
+
+/* GLib calls dispatch only with a callback set; this one is never reached. */
+static gboolean
+no_callback(gpointer data)
+{
+	(void)data;
+	return G_SOURCE_CONTINUE;
+}
+
+static struct napper *
+napper_new(int fd, struct source *source)
+{
+	static GSourceFuncs functions = { .dispatch = napper_dispatch };
+	GSource *base = g_source_new(&functions, sizeof(struct napper));
+	struct napper *napper = (struct napper *)base;
+
+	napper->nap = NAP_MOST;
+	napper->napping = false;
+	napper->tag = g_source_add_unix_fd(base, fd, G_IO_IN);
+	g_source_set_callback(base, no_callback, source, NULL);
+	g_source_attach(base, NULL);
+	return napper;
+}
+
+static void
+on_table_entry(const struct nlmsghdr *message, size_t available, void *data)
+{
+	struct source *source = data;
+	struct entry_times times;
+	struct flow flow;
+
+	if (entry_read(message, available, &flow, &times) != ENTRY_NEW || !filter_passes(&source->options.filter, &flow))
+		return;
+	source->counters.present_at_start++;
+	source->old_without_counters += !!(flow.gaps & GAP_NO_COUNTERS);
+	source->old_without_start += !!(flow.gaps & GAP_NO_START);
+	if (source->labels)
+		labels_keep(source->labels, &flow);
+}
+
+static void
+report_table(const struct source *source)
+{
+	g_message("%" PRIu64 " flows were there already; of %" PRIu64 " the counters and of %" PRIu64
+	          " the start cannot be known", source->counters.present_at_start, source->old_without_counters,
+	          source->old_without_start);
+	if (settings_events_were_off(&source->settings) && source->counters.present_at_start)
+		g_warning("nf_conntrack_events was not 1 when they began: flows that began while nobody listened may end "
+		          "without a record");
+}
+
+static gboolean
+on_walk(gpointer data)
+{
+	struct source *source = data;
+	enum walk_state state = walk_step(source->walk, on_table_entry, source);
+
+	if (state == WALK_GOES_ON)
+		return G_SOURCE_CONTINUE;
+	if (state == WALK_FAILED)
+		g_warning("the connection tracking table could not be read to its end: %s", g_strerror(errno));
+	report_table(source);
+	walk_close(g_steal_pointer(&source->walk));
+	source->walk_timer = 0;
+	return G_SOURCE_REMOVE;
+}
+
+static gboolean
+on_settings_check(gpointer data)
+{
+	struct source *source = data;
+
+	source->counters.settings_restored += settings_restore(&source->settings);
+	timeouts_read(&source->timeouts);
+	return G_SOURCE_CONTINUE;
+}
+
+static void
+copy_options(struct source *source, const struct source_options *options)
+{
+	const struct source_filter *filter = &options->filter;
+
+	g_free(source->ignore);
+	g_free(source->mark);
+	g_free(source->protocol);
+	source->ignore = g_memdup2(filter->ignore, filter->n_ignore * sizeof *filter->ignore);
+	source->mark = g_memdup2(filter->mark, filter->n_mark * sizeof *filter->mark);
+	source->protocol = g_memdup2(filter->protocol, filter->n_protocol * sizeof *filter->protocol);
+	source->options = *options;
+	source->options.filter.ignore = source->ignore;
+	source->options.filter.mark = source->mark;
+	source->options.filter.protocol = source->protocol;
+}
+
+static bool
+open_labels(struct source *source, GError **error)
+{
+	const unsigned group = NFNLGRP_CONNTRACK_UPDATE;
+
+	source->labels = labels_new(LABELS_MOST);
+	if (!source->labels) {
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: connection labels of %d flows", LABELS_MOST);
+		return false;
+	}
+	source->label_events = events_open(NFNLGRP_CONNTRACK_NEW, source->options.receive_buffer, error);
+	if (!source->label_events)
+		return false;
+	if (!events_join(source->label_events, group, error))
+		return false;
+	if (labels_filter(events_fd(source->label_events)))
+		return true;
+	g_set_error(error, PEERFLOW_ERROR, EX_UNAVAILABLE, "the kernel does not take the filter for connection labels: %s",
+	            g_strerror(errno));
+	return false;
+}
+
+/* Subscribing loads the kernel's modules, and with them come the settings. */
+static bool
+open_all(struct source *source, GError **error)
+{
+	if (source->options.labels && !open_labels(source, error))
+		return false;
+	source->events = events_open(NFNLGRP_CONNTRACK_DESTROY, source->options.receive_buffer, error);
+	if (!source->events || !filter_attach(events_fd(source->events), &source->options.filter, error))
+		return false;
+	if (!settings_apply(&source->settings)) {
+		g_set_error(error, PEERFLOW_ERROR, EX_UNAVAILABLE,
+		            "this kernel has no connection tracking (no /proc/sys/net/netfilter/nf_conntrack_*)");
+		return false;
+	}
+	timeouts_read(&source->timeouts);
+	pressure_open(&source->pressure);
+	source->walk = walk_open(error);
+	return source->walk != NULL;
+}
+
+struct source *
+source_open(const struct source_options *options, source_flow *flow, void (*drained)(void *data), void *data,
+            GError **error)
+{
+	g_autoptr(source_t) source = g_new0(struct source, 1);
+
+	source->pressure.fd = -1;
+	source->flow = flow;
+	source->drained = drained;
+	source->data = data;
+	copy_options(source, options);
+	if (!open_all(source, error))
+		return NULL;
+	/* The first answer tells where the kernel's count of early drops stands. */
+	pressure_rising(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
+	source->napper = napper_new(events_fd(source->events), source);
+	source->walk_timer = g_timeout_add(WALK_PAUSE / 1000, on_walk, source);
+	source->settings_timer = g_timeout_add_seconds(SETTINGS_CHECK, on_settings_check, source);
+	return g_steal_pointer(&source);
+}
+
+void
+source_close(struct source *source)
+{
+	if (!source)
+		return;
+	if (source->napper) {
+		while (drain(source) == EVENTS_MORE)
+			;
+		g_source_destroy(&source->napper->base);
+		g_source_unref(&source->napper->base);
+	}
+	if (source->walk_timer)
+		g_source_remove(source->walk_timer);
+	if (source->settings_timer)
+		g_source_remove(source->settings_timer);
+	walk_close(source->walk);
+	pressure_close(&source->pressure);
+	events_close(source->events);
+	events_close(source->label_events);
+	labels_free(source->labels);
+	g_free(source->ignore);
+	g_free(source->mark);
+	g_free(source->protocol);
+	g_free(source);
+}
+
+bool
+source_reconfigure(struct source *source, const struct source_options *options, GError **error)
+{
+	if (options->labels != source->options.labels) {
+		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "[conntrack] labels: takes effect with a restart only");
+		return false;
+	}
+	if (!filter_attach(events_fd(source->events), &options->filter, error)) {
+		filter_attach(events_fd(source->events), &source->options.filter, NULL);
+		return false;
+	}
+	if (options->receive_buffer != source->options.receive_buffer)
+		events_set_buffer(source->events, options->receive_buffer);
+	copy_options(source, options);
+	return true;
+}
+
+const struct source_counters *
+source_counters(const struct source *source)
+{
+	return &source->counters;
+}
