@@ -89,28 +89,49 @@ enum { OWN = -1, NEVER = -2 };
 #define WHOSE_NETFLOW9 NEVER
 #define VARIABLE WORD_VARIABLE
 
-static const struct {
+/* In how many octets it may come: integers also in fewer (RFC 7011 section 6.2). */
+#define FIT_NUMBER(octets) 1, octets
+#define FIT_OCTETS(octets) octets, octets
+#define FIT_NAME(octets) octets, octets
+#define FIT_UPTIME(octets) octets, octets
+
+static const struct word_row {
 	int64_t enterprise;
 	uint16_t element;
-	bool variable;
+	uint16_t least;
+	uint16_t most;
 } words[WORDS] = {
-#define FIELD(name, number, whose, octets_, ...) \
-	[WORD_##name] = { .enterprise = WHOSE_##whose, .element = number, .variable = octets_ == WORD_VARIABLE },
+#define FIELD(name, element, enterprise, octets, kind, ...) \
+	[WORD_##name] = { WHOSE_##enterprise, element, FIT_##kind(octets) },
 #include "../templates/fields.def"
 #undef FIELD
-	[WORD_interfaceName] = { .element = 82 },
-	[WORD_interfaceDescription] = { .element = 83 },
+	[WORD_interfaceName] = { WHOSE_IANA, 82, 1, WORD_VARIABLE - 1 },
+	[WORD_interfaceDescription] = { WHOSE_IANA, 83, 1, WORD_VARIABLE - 1 },
 };
 
-static uint64_t
-word_bit(const struct check *check, uint32_t enterprise, uint16_t element, uint16_t octets)
+static const struct word_row *
+find_word(const struct check *check, uint32_t enterprise, uint16_t element)
 {
 	for (unsigned i = 0; i < WORDS; i++) {
 		int64_t whose = words[i].enterprise == OWN ? check->enterprise : words[i].enterprise;
-		if (words[i].element == element && whose == enterprise && words[i].variable == (octets == WORD_VARIABLE))
-			return UINT64_C(1) << i;
+		if (words[i].element == element && whose == enterprise)
+			return &words[i];
 	}
-	return 0;
+	return NULL;
+}
+
+/* Remembers what word a field is. One in a length that libfixbuf could not read is no word in an options template,
+ * where it may be anybody's, nor is an interface's name anywhere else; in a flow it would be a flow half read. */
+static bool
+take_word(const struct check *check, struct shape *shape, uint32_t enterprise, uint16_t element, uint16_t octets)
+{
+	const struct word_row *word = find_word(check, enterprise, element);
+
+	if (!word)
+		return true;
+	bool fits = octets >= word->least && octets <= word->most;
+	shape->words |= fits ? UINT64_C(1) << (word - words) : 0;
+	return fits || shape->scopes || word >= &words[WORD_interfaceName];
 }
 
 /* Field specifiers, RFC 7011 section 3.2. */
@@ -131,7 +152,10 @@ take_fields(const struct check *check, struct shape *shape, struct cursor *curso
 			enterprise = take32(cursor);
 		}
 		shape->octets[i] = octets;
-		shape->words |= word_bit(check, enterprise, element & 0x7fff, octets);
+		element &= 0x7fff;
+		if (!take_word(check, shape, enterprise, element, octets))
+			return unsound(cursor, error, "template %u has element %u in %u octets",
+			               (unsigned)(shape->key & UINT16_MAX), element, octets);
 		shortest += octets == WORD_VARIABLE ? 1 : octets;
 	}
 	if (!shortest || shortest > UINT16_MAX)

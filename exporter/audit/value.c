@@ -108,30 +108,28 @@ value_endpoint(GString *out, const struct flow *flow, const union address *addre
 		g_string_append_printf(out, ":%u", port);
 }
 
-G_GNUC_STRFTIME(4)
 static void
-put_time(GString *out, uint64_t ms, struct tm *(*split)(const time_t *, struct tm *), const char *format,
-         const char *zone)
+put_time(GString *out, uint64_t ms, struct tm *(*split)(const time_t *, struct tm *), char between, const char *zone)
 {
 	time_t seconds = ms / 1000;
 	struct tm tm = { 0 };
-	char text[64] = "?";            /* a year beyond int: octets that are wrong, but no reason to stop */
 
-	if (split(&seconds, &tm))
-		strftime(text, sizeof text, format, &tm);
-	g_string_append_printf(out, "%s.%03u%s", text, (unsigned)(ms % 1000), zone);
+	/* Fails over a year beyond int: octets that are wrong, but no reason to stop. */
+	split(&seconds, &tm);
+	g_string_append_printf(out, "%04lld-%02d-%02d%c%02d:%02d:%02d.%03u%s", tm.tm_year + 1900LL, tm.tm_mon + 1,
+	                       tm.tm_mday, between, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(ms % 1000), zone);
 }
 
 void
 value_local_time(GString *out, uint64_t ms)
 {
-	put_time(out, ms, localtime_r, "%Y-%m-%d %H:%M:%S", "");
+	put_time(out, ms, localtime_r, ' ', "");
 }
 
 void
 value_utc_time(GString *out, uint64_t ms)
 {
-	put_time(out, ms, gmtime_r, "%Y-%m-%dT%H:%M:%S", "Z");
+	put_time(out, ms, gmtime_r, 'T', "Z");
 }
 
 void
