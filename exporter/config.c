@@ -806,7 +806,7 @@ read_line(struct reader *reader, const char *text, size_t length)
 	if (!g_utf8_validate_len(text, length, &bad))
 		return fail(reader, reader->line, "octet %zu of the line, 0x%02x, is not UTF-8 text", (size_t)(bad - text) + 1,
 		            (uint8_t)*bad);
-	g_autofree char *line = g_strstrip(g_strndup(text, length));
+	g_autofree char *line = g_strstrip(g_strndup(text, length));     /* a carriage return counts as space */
 	if (!*line || *line == '#' || *line == ';')
 		return true;
 	if (!is_printable(line))
@@ -827,7 +827,7 @@ read_lines(struct reader *reader, const char *text, size_t length)
 		const char *end = memchr(text, '\n', length);
 		size_t here = end ? (size_t)(end - text) : length;
 		reader->line++;
-		if (!read_line(reader, text, here && text[here - 1] == '\r' ? here - 1 : here))
+		if (!read_line(reader, text, here))
 			return false;
 		here += end != NULL;
 		text += here;

@@ -245,6 +245,8 @@ static const struct sample {
 	{ "[netbird]\ninterface wt0\n", "f:2: interface wt0: no =; key = value, [group] or # comment would be right" },
 	{ "[netbird]\ninterface = wt0 # mine\n", "f:2: [netbird] interface = wt0 # mine: a comment behind the value; on a "
 	  "line of its own it would be right" },
+	{ "[netbird]\ninterface = #mine\n", "f:2: [netbird] interface = #mine: a comment behind the value; on a line of "
+	  "its own it would be right" },
 	{ "interface = wt0\n", "f:1: interface = wt0: stands before the first [group]; below one would be right" },
 	{ "[netbird\n", "f:1: [netbird: no ] at the end; [group] on a line of its own would be right" },
 	{ "[netbird] x\n", "f:1: [netbird] x: no ] at the end; [group] on a line of its own would be right" },
