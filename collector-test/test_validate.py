@@ -111,6 +111,7 @@ GOOD = {
     "v9 interface table": (nine(0, 1, pieces(1, options9(280, 1, (1, 4), (10, 4), (83, 32)), pad=b"\0\0")),
                            nine(1, 1, pieces(1, options9(280, 1, (1, 4), (10, 4), (83, 32)), pad=b"\0\0")),
                            nine(2, 1, pieces(280, struct.pack("!II32s", 0, 2, b"wt0")))),
+    "v9 second rounded up": after9(nine(2, 1, padded(320, flow9()), exported=NOW + 1)),
     "v9 name of all 32 octets": after9(nine(2, 1, padded(320, flow9(b"x" * 32)))),
 }
 
@@ -190,7 +191,7 @@ BAD = (
     ("C5", "v9 flow id", (nine(0, 1, pieces(0, template(320, (8, 4), (148, 8)))),)),
     ("C7", "v9 empty name", after9(nine(2, 1, padded(320, flow9(b""))))),
     ("D3", "v9 name cut inside a character", after9(nine(2, 1, padded(320, flow9(b"x" * 31 + b"\xc3"))))),
-    ("D6", "v9 end after the header's uptime", after9(nine(2, 1, padded(320, flow9(end=1_001_000))))),
+    ("V6", "v9 end after the header's uptime", after9(nine(2, 1, padded(320, flow9(end=1_000_500))))),
     ("S3", "v9 padding of ones", after9(nine(2, 1, pieces(320, flow9(), pad=b"\1" * (-len(flow9()) % 4))))),
 )
 

@@ -53,6 +53,7 @@ RULES = {
     "V3": "NetFlow v9 set ids 0, 1 and from 256; no enterprise, no variable length (3954 5.2, 5.3)",
     "V4": "NetFlow v9 options: octets of scopes and of options, scope types 1 to 5 (3954 6.1)",
     "V5": "NetFlow v9 sets end on a multiple of four octets (3954 5.3)",
+    "V6": "NetFlow v9 flows are not later than the header's sysUpTime: nfacctd then shows them 49.7 days early",
 }
 
 REVERSE = 29305
@@ -235,7 +236,7 @@ class Validator:
         if length != len(self.data):
             self.wrong("H2", 2, f"length {length}, octets {len(self.data)}")
         self.base = None
-        self._export_time(4)
+        self._export_time(4, (0, 1))
         counted = self._sets(16, min(length, len(self.data)))
         return self._sequence("H4", 8, sequence, counted[0], 0)
 
@@ -245,17 +246,17 @@ class Validator:
         count, uptime, self.exported, sequence, self.number = struct.unpack_from("!2xHIIII", self.data)
         self.base = self.exported * 1000 - uptime
         self.uptime = uptime
-        self._export_time(8)
+        self._export_time(8, (-1, 0, 1))        # the second may be rounded up, so that no flow is later
         counted = self._sets(20, len(self.data))
         if count != sum(counted):
             self.wrong("V1", 2, f"count {count}, records {sum(counted)}")
         return self._sequence("V2", 12, sequence, 1, None)
 
-    def _export_time(self, offset):
+    def _export_time(self, offset, allowed):
         if self.time is None:
             return
         late = self.time // 10**9 - self.exported
-        if late not in (0, 1):
+        if late not in allowed:
             self.wrong("H3", offset, f"export time {self.exported} is {late} s before the packet")
 
     def _sequence(self, rule, offset, sequence, step, first):
@@ -480,7 +481,9 @@ class Validator:
                              ("flowEndSysUpTime", "flowEndMilliseconds")):
             if uptime in record:
                 back = (self.uptime - record[uptime]) & 0xffffffff
-                back = back - 2**32 if back >= 2**31 else back      # later than the header
+                if back >= 2**31:
+                    back -= 2**32
+                    self.wrong("V6", offset, f"{uptime} {record[uptime]}, header {self.uptime}")
                 record[name] = self.exported * 1000 - back
 
     def _sense(self, record, offset):

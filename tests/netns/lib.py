@@ -208,7 +208,7 @@ class Lab:
     def capture(self, namespace, path, *expression, device="any", direction="inout"):
         """tcpdump into a file; with device "any" each packet carries its direction. Ready when this returns."""
         program = self.start(namespace, "tcpdump", "-n", "-i", device, "-Q", direction, "-w", path, "-U", "-Z", "root",
-                             "--immediate-mode", "--time-stamp-precision=nano", "-s", "65535", "-B", "16384",
+                             "--immediate-mode", "--time-stamp-precision=nano", "-s", "2048", "-B", "65536",
                              *expression)
         program.wait_for("listening on")
         return program

@@ -5,6 +5,7 @@ What the ends saw is the truth about translation: the original tuple is what the
 the server answers to. Nothing is computed from the rules of the router."""
 
 import dataclasses
+import functools
 import socket
 import struct
 import time
@@ -37,6 +38,18 @@ class Seen:
     packets: tuple = None
     octets: tuple = None
     icmp: tuple = (0, 0)
+    began: int = 0              # ns since 1970, before the first packet and after the last call returned
+    ended: int = 0
+
+
+def timed(exchange):
+    @functools.wraps(exchange)
+    def wrapper(*arguments, **keywords):
+        began = time.time_ns()
+        seen = exchange(*arguments, **keywords)
+        seen.began, seen.ended = began, time.time_ns()
+        return seen
+    return wrapper
 
 
 def header(address):
@@ -55,6 +68,7 @@ def opened(namespace, kind, protocol, address, port=0):
     return handle
 
 
+@timed
 def udp(client, source, dial, server, listen, forward=(100,), back=(200,), pause=0.0):
     """Datagrams with payloads of the given sizes: all forward, then all back; None answers nothing. pause: seconds
     before each datagram but the first."""
@@ -75,6 +89,7 @@ def udp(client, source, dial, server, listen, forward=(100,), back=(200,), pause
                 (sum(forward) + over * len(forward), sum(back) + over * len(back)))
 
 
+@timed
 def tcp(client, source, dial, server, listen, forward=(100,), back=(1000,), reset=False):
     """A connection with writes of the given sizes; ends in order, or by the client's reset."""
     with opened(server, socket.SOCK_STREAM, 0, *listen) as listener, \
@@ -106,6 +121,7 @@ def _read(reader, size):
         size -= len(data)
 
 
+@timed
 def tcp_refused(client, source, dial):
     """A connection to a port where nobody listens: one packet each way."""
     with opened(client, socket.SOCK_STREAM, 0, *source) as one:
@@ -122,6 +138,7 @@ def internet_checksum(data):
     return ~total & 0xffff
 
 
+@timed
 def icmp(client, source, dial, answers, identifier, kind=8, sizes=(56,)):
     """Echo (8) or time stamp (13) requests, or ICMPv6 echo (128); the kernel at the other end answers. answers: its
     address. The client cannot see the translated source, so the reply tuple's destination is left empty."""
@@ -164,6 +181,7 @@ def raw(protocol, client, source, dial, server, listen, forward, back, ports=(0,
                 (len(forward), len(back)), (sum(len(p) + 20 for p in forward), sum(len(p) + 20 for p in answers)))
 
 
+@timed
 def gre(client, source, dial, server, listen, forward=(60, 60), back=(80,)):
     """GRE version 0 without a key."""
     top = struct.pack("!HH", 0, 0x0800)
@@ -171,6 +189,7 @@ def gre(client, source, dial, server, listen, forward=(60, 60), back=(80,)):
                [lambda _address, _port, n=n: top + bytes(n) for n in back])
 
 
+@timed
 def esp(client, source, dial, server, listen, forward=(96,), back=(112, 112)):
     top = struct.pack("!II", 0x01020304, 1)
     return raw(ESP, client, source, dial, server, listen, [top + bytes(n) for n in forward],
@@ -193,6 +212,7 @@ def udplite_right(data, source, destination):
     return internet_checksum(pseudo(source, destination, UDPLITE, len(data)) + data) == 0
 
 
+@timed
 def udplite(client, source, dial, server, listen, ports, forward=(50, 60), back=(70,)):
     return raw(UDPLITE, client, source, dial, server, listen,
                [udplite_packet(source, dial, ports, n) for n in forward],
@@ -205,6 +225,7 @@ def dccp_packet(ports, size):
     return struct.pack("!HHBBHBBHI", *ports, 4, 0, 0, 0x01, 0, 0, 1) + bytes(size)
 
 
+@timed
 def dccp(client, source, dial, server, listen, ports, forward=(20, 20), back=(40,)):
     seen = raw(DCCP, client, source, dial, server, listen, [dccp_packet(ports, n) for n in forward],
                [lambda _address, _port, n=n: dccp_packet(ports[::-1], n) for n in back])
@@ -247,6 +268,7 @@ def chunk(kind, value=b"", flags=0):
 SCTP_TAGS = (0x11111111, 0x22222222)
 
 
+@timed
 def sctp(client, source, dial, server, listen, ports):
     """A whole association of four packets each way: handshake, one DATA, shutdown."""
     here, there = SCTP_TAGS

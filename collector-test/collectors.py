@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Collectors as operators run them, and what each of them shows, in one vocabulary.
+
+A record is a dict of these words; a collector leaves out those it cannot show. Addresses are text, times ms since 1970,
+NAT words None where there was no translation."""
+
+import calendar
+import io
+import ipaddress
+import json
+import signal
+import subprocess
+import time
+
+import validate
+
+WORDS = ("source", "destination", "source_port", "destination_port", "protocol", "octets", "packets", "reverse_octets",
+         "reverse_packets", "start", "end", "ingress", "egress", "ingress_name", "egress_name", "icmp", "nat_source",
+         "nat_destination", "nat_source_port", "nat_destination_port", "name", "direction", "biflow_direction", "reason",
+         "flow_id")
+NAT_ADDRESSES = ("nat_source", "nat_destination")
+NAT_PORTS = ("nat_source_port", "nat_destination_port")
+
+
+def milliseconds(text):
+    """2026-11-22 02:52:53.500, also with a T or as tshark writes it, in UTC."""
+    whole, _, fraction = text.replace("T", " ").removesuffix(" UTC").partition(".")
+    form = "%b %d, %Y %H:%M:%S" if whole[0].isalpha() else "%Y-%m-%d %H:%M:%S"
+    return calendar.timegm(time.strptime(whole, form)) * 1000 + int(fraction[:3].ljust(3, "0"))
+
+
+class Collector:
+    """One receiver of one kind of export. Subclasses run it and read what it shows."""
+
+    protocol, records, transport = "ipfix", "uniflow", "udp"
+    reply = "mirror"
+    cannot = {}                 # word: why it is not shown
+
+    def __init__(self, port):
+        self.port = port
+        self.template = "default" if self.protocol == "ipfix" else "nfdump"
+
+    @property
+    def name(self):
+        return f"{self.program} {self.protocol}{' biflow' if self.records == 'biflow' else ''}"
+
+    def group(self, host):
+        """Its part of the daemon's configuration."""
+        return (f"[collector {self.name.replace(' ', '-')}]\nhost = {host}\nport = {self.port}\n"
+                f"transport = {self.transport}\nprotocol = {self.protocol}\ntemplate = {self.template}\n"
+                f"records = {self.records}\nreply-tuple = {self.reply}\n\n")
+
+    def start(self, lab, namespace):
+        pass
+
+    def stop(self):
+        pass
+
+    def problems(self):
+        """Lines of its log that should not be there."""
+        return []
+
+    def shown(self, exports):
+        """Records by router address. exports: (session, transport, time, octets) of the messages it got."""
+        raise NotImplementedError
+
+
+class Nfcapd(Collector):
+    """One directory a router, as its table of interface names knows no router."""
+    program = "nfdump"
+    ROUTERS = ("192.0.2.1", "192.0.2.5")
+    cannot = {"flow_id": "not kept", "name": "userName 371 is not read, only NetFlow v9's 40000",
+              "nat_source6": "281 and 282 are not read in IPFIX (1.7.1)"}
+    FORMAT = {"router": "ra", "source": "sa", "destination": "da", "source_port": "sp", "destination_port": "dp",
+              "protocol": "pr", "icmp_type": "it", "icmp_code": "ic", "start": "ts", "end": "te", "packets": "ipkt",
+              "octets": "ibyt", "reverse_packets": "opkt", "reverse_octets": "obyt", "ingress": "in", "egress": "out",
+              "nat_source": "nsa", "nat_destination": "nda", "nat_source_port": "nsp", "nat_destination_port": "ndp",
+              "name": "uname", "biflow_direction": "bfd", "reason": "end", "direction": "dir",
+              "ingress_name": "inam", "egress_name": "onam"}
+
+    def start(self, lab, namespace):
+        self.directories = [lab.directory / f"nfcapd-{self.port}-{address}" for address in self.ROUTERS]
+        sources = []
+        for address, directory in zip(self.ROUTERS, self.directories):
+            directory.mkdir()
+            sources += ["-n", f"from-{address},{address},{directory}"]
+        self.daemon = lab.start(namespace, "nfcapd", *sources, "-p", self.port, "-t", "3600", "-B", "4194304")
+        self.daemon.wait_for("Startup nfcapd")
+
+    def stop(self):
+        self.daemon.stop(signal.SIGTERM)
+
+    def problems(self):
+        text = self.daemon.text()
+        bad = [line for line in text.splitlines() if any(word in line.lower() for word in (
+            "error", "fail", "skip", "unknown", "unexpected", "malformed")) and "Sequence Errors: 0, Bad Packets: 0"
+            not in line]
+        clean = text.count("Sequence Errors: 0, Bad Packets: 0")
+        return bad + ([] if clean == len(self.ROUTERS) else ["summary: " + text[-300:]])
+
+    def shown(self, exports):
+        form = "|".join("%" + tag for tag in self.FORMAT.values())
+        lines = []
+        for directory in self.directories:
+            done = subprocess.run(["nfdump", "-R", str(directory), "-q", "-6", "-N", "-o", "fmt:" + form], check=True,
+                                  capture_output=True, text=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"})
+            lines += [line for line in done.stdout.splitlines() if "|" in line]
+        return [self._record(dict(zip(self.FORMAT, (v.strip() for v in line.split("|"))))) for line in lines]
+
+    def _record(self, text):
+        names = {w: text[w] for w in ("router", "source", "destination")}
+        numbers = {w: int(text[w]) for w in ("packets", "octets", "reverse_packets", "reverse_octets", "ingress", "egress",
+                                             "protocol", "source_port", "biflow_direction", "reason")}
+        icmp = numbers["protocol"] in (1, 58)
+        record = {**names, **numbers, "start": milliseconds(text["start"]), "end": milliseconds(text["end"]),
+                  "destination_port": 0 if icmp else int(text["destination_port"]),
+                  "direction": {"I": 0, "E": 1}[text["direction"]],
+                  "icmp": int(text["icmp_type"]) * 256 + int(text["icmp_code"]) if icmp else None,
+                  "ingress_name": text["ingress_name"], "egress_name": text["egress_name"], "name": text["name"]}
+        for word in NAT_ADDRESSES:
+            record[word] = None if text[word] in ("0.0.0.0", "::") else text[word]
+        for word in NAT_PORTS:
+            record[word] = int(text[word]) or None
+        if self.records == "uniflow":
+            del record["reverse_packets"], record["reverse_octets"]
+        for word in self.cannot:
+            record.pop(word, None)
+        if "nat_source6" in self.cannot and ":" in record["source"]:
+            del record["nat_source"], record["nat_destination"]
+        return record
+
+
+class NfcapdBiflow(Nfcapd):
+    records = "biflow"
+
+
+class Nfcapd9(Nfcapd):
+    protocol = "netflow9"
+    cannot = {"flow_id": "148 would make it an event, so it is not sent", "biflow_direction": "not in the template",
+              "reason": "136 is not read in NetFlow v9"}
+
+
+class Nfcapd9Biflow(Nfcapd9):
+    records = "biflow"
+
+
+class Nfacctd(Collector):
+    program = "nfacctd"
+    PRIMITIVES = """\
+name=icmp field_type=32 len=2 semantics=u_int
+name=icmp6 field_type=139 len=2 semantics=u_int
+name=reason field_type=136 len=1 semantics=u_int
+name=biflow_direction field_type=239 len=1 semantics=u_int
+name=flow_direction field_type=61 len=1 semantics=u_int
+name=flow_id field_type=148 len=8 semantics=u_int
+name=nat6_source field_type=281 len=16 semantics=ip
+name=nat6_destination field_type=282 len=16 semantics=ip
+name=user field_type=40000 len=32 semantics=str
+"""
+    AGGREGATE = ("src_host,dst_host,src_port,dst_port,proto,post_nat_src_host,post_nat_dst_host,post_nat_src_port,"
+                 "post_nat_dst_port,timestamp_start,timestamp_end,in_iface,out_iface,peer_src_ip,icmp,icmp6,reason,"
+                 "biflow_direction,flow_direction,flow_id,nat6_source,nat6_destination,user")
+    PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ipv6-icmp": 58, "sctp": 132, "udplite": 136,
+                 "dccp": 33}
+    cannot = {"reverse_octets": "dropped, so it gets uniflows", "name": "no primitive for a variable length below 384",
+              "ingress_name": "not read", "egress_name": "not read"}
+
+    def start(self, lab, namespace):
+        self.output = lab.directory / f"nfacctd-{self.port}.json"
+        self.log = lab.directory / f"nfacctd-{self.port}.log"
+        primitives = lab.directory / f"nfacctd-{self.port}.primitives"
+        primitives.write_text(self.PRIMITIVES, encoding="ascii")
+        configuration = lab.directory / f"nfacctd-{self.port}.conf"
+        configuration.write_text(
+            f"nfacctd_ip: 0.0.0.0\nnfacctd_port: {self.port}\nplugins: print[p]\naggregate_primitives: {primitives}\n"
+            f"aggregate[p]: {self.AGGREGATE}\nprint_output[p]: json\nprint_output_file[p]: {self.output}\n"
+            "print_output_file_append[p]: true\nprint_refresh_time[p]: 1\ntimestamps_since_epoch: true\n"
+            f"logfile: {self.log}\n", encoding="ascii")
+        self.daemon = lab.start(namespace, "nfacctd", "-f", configuration)
+        end = time.monotonic() + 10
+        while not self.log.exists() or "JSON: setting object handlers" not in self.log.read_text(errors="replace"):
+            if time.monotonic() > end:
+                raise TimeoutError("nfacctd does not start")
+            time.sleep(0.05)
+
+    def stop(self):
+        time.sleep(2.2)         # its plugin writes once a second
+        self.daemon.stop(signal.SIGINT)
+
+    def problems(self):
+        return [line for line in self.log.read_text(errors="replace").splitlines()
+                if any(word in line for word in ("WARN", "ERR", "DEBUG")) or "equence" in line]
+
+    def shown(self, exports):
+        with open(self.output, encoding="utf-8") as file:
+            return [self._record(json.loads(line)) for line in file if line.startswith("{")]
+
+    def _record(self, values):
+        protocol = self.PROTOCOLS.get(values["ip_proto"]) or int(values["ip_proto"])
+        six = ":" in values["ip_src"]
+        nat = (values["nat6_source"], values["nat6_destination"]) if six else \
+            (values["post_nat_ip_src"], values["post_nat_ip_dst"])
+        record = {
+            "router": values["peer_ip_src"], "source": values["ip_src"], "destination": values["ip_dst"],
+            "source_port": values["port_src"], "destination_port": values["port_dst"], "protocol": protocol,
+            "octets": values["bytes"], "packets": values["packets"], "start": self._time(values["timestamp_start"]),
+            "end": self._time(values["timestamp_end"]), "ingress": values["iface_in"], "egress": values["iface_out"],
+            "icmp": self._icmp(values, protocol), "direction": int(values["flow_direction"]),
+            "reason": int(values["reason"]), "biflow_direction": int(values["biflow_direction"]),
+            "flow_id": int(values["flow_id"]), "name": values["user"],
+            "nat_source": None if nat[0] in ("", "::") else nat[0],
+            "nat_destination": None if nat[1] in ("", "::") else nat[1],
+            "nat_source_port": values["post_nat_port_src"] or None,
+            "nat_destination_port": values["post_nat_port_dst"] or None,
+        }
+        return {word: value for word, value in record.items() if word not in self.cannot}
+
+    @staticmethod
+    def _time(text):
+        seconds, _, fraction = text.partition(".")
+        return int(seconds) * 1000 + int(fraction[:3])
+
+    def _icmp(self, values, protocol):
+        return int(values["icmp6" if protocol == 58 else "icmp"]) if protocol in (1, 58) else None
+
+
+class Nfacctd9(Nfacctd):
+    protocol = "netflow9"
+    seconds = True              # it rounds NetFlow v9's times up to whole seconds
+    cannot = {"reverse_octets": "dropped, so it gets uniflows", "biflow_direction": "not in the template",
+              "flow_id": "not in the template", "ingress_name": "not read", "egress_name": "not read"}
+
+    def _icmp(self, values, protocol):
+        return int(values["icmp"]) if protocol in (1, 58) else None
+
+
+class Sink(Collector):
+    """Nobody listens: the capture is what is read, by tshark, python3-ipfix and our own validator."""
+    program = "capture"
+
+
+class SinkBiflow(Sink):
+    records = "biflow"
+
+
+class Sink9(Sink):
+    protocol = "netflow9"
+
+
+class Sink9Biflow(Sink):
+    protocol, records = "netflow9", "biflow"
+
+
+class SinkWire(Sink):
+    reply = "wire"
+
+    @property
+    def name(self):
+        return "capture ipfix wire tuples"
+
+
+class SinkTcp(Sink):
+    transport = "tcp"
+
+    @property
+    def name(self):
+        return "capture ipfix tcp"
+
+
+WIRE = {
+    "sourceIPv4Address": "source", "sourceIPv6Address": "source", "destinationIPv4Address": "destination",
+    "destinationIPv6Address": "destination", "sourceTransportPort": "source_port",
+    "destinationTransportPort": "destination_port", "protocolIdentifier": "protocol", "octetDeltaCount": "octets",
+    "packetDeltaCount": "packets", "reverseOctetDeltaCount": "reverse_octets", "postOctetDeltaCount": "reverse_octets",
+    "reversePacketDeltaCount": "reverse_packets", "postPacketDeltaCount": "reverse_packets",
+    "flowStartMilliseconds": "start", "flowEndMilliseconds": "end", "ingressInterface": "ingress",
+    "egressInterface": "egress", "icmpTypeCodeIPv4": "icmp", "icmpTypeCodeIPv6": "icmp",
+    "postNATSourceIPv4Address": "nat_source", "postNATDestinationIPv4Address": "nat_destination",
+    "postNATSourceIPv6Address": "nat_source", "postNATDestinationIPv6Address": "nat_destination",
+    "postNAPTSourceTransportPort": "nat_source_port", "postNAPTDestinationTransportPort": "nat_destination_port",
+    "userName": "name", "ciscoUserName": "name", "flowDirection": "direction", "biflowDirection": "biflow_direction",
+    "flowEndReason": "reason", "flowId": "flow_id",
+}
+ABSENT = {"source_port": 0, "destination_port": 0, "icmp": None, "nat_source": None, "nat_destination": None,
+          "nat_source_port": None, "nat_destination_port": None}
+
+
+def address_of(session):
+    """The exporter's address in "192.0.2.1:4711>192.0.2.2:9001"."""
+    return session.rsplit(">", maxsplit=1)[0].rsplit(":", maxsplit=1)[0]
+
+
+def wire_records(records):
+    """Flow records as the validator decoded them."""
+    return [{**ABSENT, "router": address_of(r["session"]), **{WIRE[k]: v for k, v in r.items() if k in WIRE}}
+            for r in records if not r["options"]]
+
+
+def wire_interfaces(records):
+    """(router, domain): {index: name} from the interface tables."""
+    tables = {}
+    for record in records:
+        if record["options"] and "interfaceDescription" in record:
+            tables.setdefault(address_of(record["session"]), {})[record["ingressInterface"]] = \
+                record["interfaceDescription"]
+    return tables
+
+
+def python_ipfix(exports):
+    """What python3-ipfix makes of the messages, session by session."""
+    import ipfix.ie
+    import ipfix.reader
+    ipfix.ie.use_iana_default()
+    ipfix.ie.use_5103_default()
+    streams = {}
+    for session, _, _, octets in exports:
+        streams.setdefault(session, []).append(octets)
+    shown = []
+    for session, messages in streams.items():
+        reader = ipfix.reader.from_stream(io.BytesIO(b"".join(messages)))
+        for values in reader.namedict_iterator():
+            if "octetDeltaCount" in values:
+                shown.append({**ABSENT, "router": address_of(session),
+                              **{WIRE[k]: _plain(v) for k, v in values.items() if k in WIRE}})
+    return shown
+
+
+def _plain(value):
+    if isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        return str(value)
+    if hasattr(value, "utctimetuple"):
+        return calendar.timegm(value.utctimetuple()) * 1000 + value.microsecond // 1000
+    return value
+
+
+TSHARK = {
+    "cflow.srcaddr": "source", "cflow.srcaddrv6": "source", "cflow.dstaddr": "destination",
+    "cflow.dstaddrv6": "destination", "cflow.srcport": "source_port", "cflow.dstport": "destination_port",
+    "cflow.protocol": "protocol", "cflow.octets": "octets", "cflow.packets": "packets",
+    "cflow.post_octets": "reverse_octets", "cflow.post_packets": "reverse_packets",
+    "cflow.reverse_octet_delta_count": "reverse_octets", "cflow.reverse_packet_delta_count": "reverse_packets",
+    "cflow.inputint": "ingress", "cflow.outputint": "egress", "cflow.direction": "direction",
+    "cflow.flow_end_reason": "reason", "cflow.flow_id": "flow_id", "cflow.biflow_direction": "biflow_direction",
+    "cflow.post_natsource_ipv4_address": "nat_source", "cflow.post_natdestination_ipv4_address": "nat_destination",
+    "cflow.post_nat_source_ipv6_address": "nat_source", "cflow.post_nat_destination_ipv6_address": "nat_destination",
+    "cflow.post_naptsource_transport_port": "nat_source_port",
+    "cflow.post_naptdestination_transport_port": "nat_destination_port",
+    "cflow.user_name": "name", "cflow.aaa_username": "name", "cflow.icmp_type_code_ipv4": "icmp",
+}
+TSHARK_TEXT = {"source", "destination", "nat_source", "nat_destination", "name"}
+
+
+class Tshark:
+    """tshark over the capture of everything that was exported."""
+
+    def __init__(self, capture, ports, tcp_ports=()):
+        self.arguments = ["tshark", "-n", "-r", str(capture)]
+        for port in ports:
+            self.arguments += ["-d", f"udp.port=={port},cflow"]
+        for port in tcp_ports:
+            self.arguments += ["-d", f"tcp.port=={port},cflow"]
+
+    def run(self, *arguments):
+        return subprocess.run([*self.arguments, *arguments], check=True, capture_output=True, text=True,
+                              env={"TZ": "UTC", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"},
+                              ).stdout
+
+    def complaints(self):
+        """Anything at all over UDP; over TCP, remarks on the stream itself (a SYN is one) from a warning up."""
+        return self.run("-Y", "_ws.malformed || (udp && _ws.expert) || _ws.expert.severity >= 0x600000").splitlines()
+
+    def shown(self):
+        """{port: records}."""
+        ports = {}
+        packets = json.loads(self.run("-Y", "cflow", "-T", "json", "-J", "ip udp tcp cflow"), object_pairs_hook=list)
+        for packet in packets:
+            layers = dict(dict(packet)["_source"])["layers"]
+            named = dict(layers)
+            transport = dict(named.get("udp") or named["tcp"])
+            port = int(transport.get("udp.dstport") or transport["tcp.dstport"])
+            router = dict(named["ip"])["ip.src"]
+            for message in (value for key, value in layers if key == "cflow"):
+                ports.setdefault(port, []).extend(self._records(router, message))
+        return ports
+
+    def _records(self, router, message):
+        header = dict(message)
+        base = None
+        if header["cflow.version"] == "9":
+            base = int(dict(header["cflow.timestamp_tree"])["cflow.unix_secs"]) * 1000 - round(
+                float(header["cflow.sysuptime"]) * 1000)
+        for key, sets in message:
+            if "Set " in key and isinstance(sets, list):
+                for name, flow in sets:
+                    if name.startswith("Flow ") and any(k == "cflow.octets" for k, _ in flow):
+                        yield self._record(router, flow, base)
+
+    @staticmethod
+    def _record(router, flow, base):
+        record = {**ABSENT, "router": router}
+        for key, value in flow:
+            word = TSHARK.get(key)
+            if word in record and word in ("octets", "packets"):
+                word = "reverse_" + word
+            if word:
+                record[word] = value if word in TSHARK_TEXT else int(value, 0)
+        values = dict(flow)
+        if "cflow.icmp_ipv6_type" in values:
+            record["icmp"] = int(values["cflow.icmp_ipv6_type"]) * 256 + int(values["cflow.icmp_ipv6_code"])
+        times = dict(values["cflow.timedelta_tree"])
+        for word, absolute, uptime in (("start", "cflow.abstimestart", "cflow.timestart"),
+                                       ("end", "cflow.abstimeend", "cflow.timeend")):
+            record[word] = milliseconds(times[absolute]) if absolute in times else \
+                base + round(float(times[uptime]) * 1000)
+        return record
+
