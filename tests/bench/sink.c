@@ -161,7 +161,7 @@ read_record(struct sink *sink, struct template *template, const uint8_t *at, siz
 	for (int i = 0; i < template->fields; i++) {
 		size_t length = template->lengths[i];
 		if (length == VARIABLE) {
-			if (octets - used < 3)
+			if (octets - used < 1 || (at[used] == 255 && octets - used < 3))
 				return 0;
 			length = at[used] < 255 ? at[used] : read16(at + used + 1);
 			used += at[used] < 255 ? 1 : 3;
