@@ -94,49 +94,49 @@ static const struct row rows[] = {
 #define SAME "  273 B     5    5268 B     6  ended"
 	/* a peer to the network behind the router, which masquerades */
 	{ "100.90.0.7", "10.20.0.20", "10.20.0.20", "10.20.0.1", { 51820, 443, 443, 51820 }, 6, 0, 1, 2,
-	  TABLE("tcp    alice 100.90.0.7:51820", "crm-db 10.20.0.20:443", SAME "   SNAT 10.20.0.1:51820") },
+	  TABLE("tcp       alice 100.90.0.7:51820", "crm-db 10.20.0.20:443", SAME "   SNAT 10.20.0.1:51820") },
 	/* the same without masquerading */
 	{ "100.90.0.7", "10.20.0.20", "10.20.0.20", "100.90.0.7", { 51821, 443, 443, 51821 }, 6, 0, 1, 2,
-	  TABLE("tcp    alice 100.90.0.7:51821", "crm-db 10.20.0.20:443", SAME) },
+	  TABLE("tcp       alice 100.90.0.7:51821", "crm-db 10.20.0.20:443", SAME) },
 	/* a host of the site to a host of another site, at both routers */
 	{ "10.20.0.20", "10.30.0.30", "10.30.0.30", "100.90.0.1", { 40002, 5432, 5432, 40002 }, 6, 0, 2, 3,
-	  TABLE("tcp    crm-db 10.20.0.20:40002", "site-b 10.30.0.30:5432", SAME "   SNAT 100.90.0.1:40002") },
+	  TABLE("tcp       crm-db 10.20.0.20:40002", "site-b 10.30.0.30:5432", SAME "   SNAT 100.90.0.1:40002") },
 	{ "100.90.0.1", "10.30.0.30", "10.30.0.30", "10.30.0.1", { 40002, 5432, 5432, 40002 }, 6, 0, 0, 0,
-	  TABLE("tcp    100.90.0.1:40002     ", "10.30.0.30:5432      ", SAME "   SNAT 10.30.0.1:40002") },
+	  TABLE("tcp       100.90.0.1:40002     ", "10.30.0.30:5432      ", SAME "   SNAT 10.30.0.1:40002") },
 	/* a port of the router's public address leads to a peer: who answers is not who was called */
 	{ "203.0.113.9", "198.51.100.1", "100.90.0.7", "100.90.0.1", { 40004, 8080, 80, 40004 }, 6, 0, 0, 1,
-	  TABLE("tcp    203.0.113.9:40004    ", "198.51.100.1:8080    ",
+	  TABLE("tcp       203.0.113.9:40004    ", "198.51.100.1:8080    ",
 	        SAME "   SNAT 100.90.0.1:40004 DNAT alice 100.90.0.7:80") },
 	/* a port of the router leads to another port of it */
 	{ "100.90.0.7", "100.90.0.1", "100.90.0.1", "100.90.0.7", { 51823, 22, 22022, 51823 }, 6, 0, 1, 0,
-	  TABLE("tcp    alice 100.90.0.7:51823", "100.90.0.1:22        ", SAME "   DNAT 100.90.0.1:22022") },
+	  TABLE("tcp       alice 100.90.0.7:51823", "100.90.0.1:22        ", SAME "   DNAT 100.90.0.1:22022") },
 	{ "100.90.0.7", "100.90.0.1", "100.90.0.1", "100.90.0.7", { 51900, 5353, 22054, 51900 }, 17, 0, 1, 0,
-	  TABLE("udp    alice 100.90.0.7:51900", "100.90.0.1:5353      ", SAME "   DNAT 100.90.0.1:22054") },
+	  TABLE("udp       alice 100.90.0.7:51900", "100.90.0.1:5353      ", SAME "   DNAT 100.90.0.1:22054") },
 	/* a published port of a container or host */
 	{ "100.90.0.7", "100.90.0.1", "10.20.0.20", "100.90.0.7", { 51999, 8088, 80, 51999 }, 6, 0, 1, 2,
-	  TABLE("tcp    alice 100.90.0.7:51999", "100.90.0.1:8088      ", SAME "   DNAT crm-db 10.20.0.20:80") },
+	  TABLE("tcp       alice 100.90.0.7:51999", "100.90.0.1:8088      ", SAME "   DNAT crm-db 10.20.0.20:80") },
 	/* the router itself, in each role */
 	{ "100.90.0.7", "100.90.0.1", "100.90.0.1", "100.90.0.7", { 51824, 9100, 9100, 51824 }, 6, 0, 0, 0,
-	  TABLE("tcp    100.90.0.7:51824     ", "100.90.0.1:9100      ", SAME) },
+	  TABLE("tcp       100.90.0.7:51824     ", "100.90.0.1:9100      ", SAME) },
 	{ "100.90.0.1", "100.90.0.7", "100.90.0.7", "100.90.0.1", { 56964, 9101, 9101, 56964 }, 6, 0, 0, 0,
-	  TABLE("tcp    100.90.0.1:56964     ", "100.90.0.7:9101      ", SAME) },
+	  TABLE("tcp       100.90.0.1:56964     ", "100.90.0.7:9101      ", SAME) },
 	/* an echo, which has no ports but an identifier in their place */
 	{ "100.90.0.7", "10.20.0.20", "10.20.0.20", "10.20.0.1", { 0 }, 1, 0x0800, 0, 2,
 	  TABLE("icmp 8/0  100.90.0.7           ", "crm-db 10.20.0.20    ", SAME "   SNAT 10.20.0.1") },
 	/* two peers from the same port: the second gets another */
 	{ "100.90.0.8", "10.20.0.20", "10.20.0.20", "10.20.0.1", { 50000, 5000, 5000, 40744 }, 6, 0, 0, 0,
-	  TABLE("tcp    100.90.0.8:50000     ", "10.20.0.20:5000      ", SAME "   SNAT 10.20.0.1:40744") },
+	  TABLE("tcp       100.90.0.8:50000     ", "10.20.0.20:5000      ", SAME "   SNAT 10.20.0.1:40744") },
 	/* IPv6 */
 	{ "fd12:3456:789a:1::7", "fd20::20", "fd20::20", "fd20::1", { 50012, 5012, 5012, 50012 }, 6, 0, 1, 0,
-	  TABLE("tcp    alice [fd12:3456:789a:1::7]:50012", "[fd20::20]:5012      ", SAME "   SNAT [fd20::1]:50012") },
+	  TABLE("tcp       alice [fd12:3456:789a:1::7]:50012", "[fd20::20]:5012      ", SAME "   SNAT [fd20::1]:50012") },
 	{ "fd12:3456:789a:1::7", "fd20::20", "fd20::20", "fd12:3456:789a:1::7", { 0 }, 58, 0x8000, 1, 2,
 	  TABLE("icmpv6 128/0  alice fd12:3456:789a:1::7", "crm-db fd20::20      ", SAME) },
 	/* one peer to another through the router */
 	{ "100.90.0.7", "100.90.0.2", "100.90.0.2", "100.90.0.7", { 50005, 5005, 5005, 50005 }, 132, 0, 0, 0,
-	  TABLE("sctp   100.90.0.7:50005     ", "100.90.0.2:5005      ", SAME) },
+	  TABLE("sctp      100.90.0.7:50005     ", "100.90.0.2:5005      ", SAME) },
 	/* a protocol that has neither name nor ports here, and a name that would paint on the terminal */
 	{ "10.20.0.20", "10.30.0.30", "10.30.0.30", "10.20.0.20", { 0 }, 89, 0, 4, 0,
-	  TABLE("89     a\xef\xbf\xbd[2Jb\xef\xbf\xbd,\"c\" 10.20.0.20", "10.30.0.30           ", SAME) },
+	  TABLE("89        a\xef\xbf\xbd[2Jb\xef\xbf\xbd,\"c\" 10.20.0.20", "10.30.0.30           ", SAME) },
 };
 
 static void
@@ -157,13 +157,13 @@ test_widths(void)
 
 	printer_header(printer, out);
 	CU_ASSERT_STRING_EQUAL(out->str,
-		"END (LOCAL TIME)         DURATION  PROTO  INITIATOR                  RESPONDER                 SENT  PKTS  "
+		"END (LOCAL TIME)         DURATION  PROTO     INITIATOR                  RESPONDER                 SENT  PKTS  "
 		"RECEIVED  PKTS  REASON  TRANSLATED TO\n");
 	struct flow narrow = make(&rows[3]), wide = make(&rows[12]);
 	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL }, rows[3].line);
 	check_line(printer, &(struct print_flow){ &wide, &names, NULL, NULL }, rows[12].line);
 	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL },
-	           TABLE("tcp    100.90.0.1:40002                 ", "10.30.0.30:5432      ", SAME "   SNAT 10.30.0.1:40002"));
+	           TABLE("tcp       100.90.0.1:40002                 ", "10.30.0.30:5432      ", SAME "   SNAT 10.30.0.1:40002"));
 	printer_free(printer);
 }
 
@@ -177,7 +177,7 @@ test_gaps(void)
 	flow.original.octets = flow.original.packets = flow.reply.octets = flow.reply.packets = 0;
 	flow.start = flow.end;
 	check_flow(PRINT_TABLE, &flow,
-		"2026-08-22 14:03:22.117         ?  tcp    alice 100.90.0.7:51821  ->  crm-db 10.20.0.20:443        ?     ?  "
+		"2026-08-22 14:03:22.117         ?  tcp       alice 100.90.0.7:51821  ->  crm-db 10.20.0.20:443        ?     ?  "
 		"       ?     ?  evicted\n");
 	check_flow(PRINT_JSON, &flow,
 		"{\"end\":\"2026-08-22T12:03:22.117Z\",\"end_ms\":1787400202117,\"protocol\":\"tcp\",\"protocol_number\":6,"

@@ -429,7 +429,7 @@ static const struct cell {
 } cells[] = {
 	{ "END (LOCAL TIME)", cell_end, 23, false },
 	{ "DURATION", cell_duration, 8, true },
-	{ "PROTO", cell_protocol, 5, false },
+	{ "PROTO", cell_protocol, 8, false },
 	{ "INITIATOR", cell_initiator, 21, false },
 	{ "", cell_arrow, 2, false },
 	{ "RESPONDER", cell_responder, 21, false },
