@@ -13,7 +13,7 @@
 
 /* The least a program can pay for the end of each flow: it subscribes to DESTROY, sleeps a few milliseconds after
  * the first message, takes all that came meanwhile, sixty-four at a time, and looks at none of them. Whatever an
- * exporter costs above this is its own. The kernel sends each event as a datagram of its own, so datagrams are flows. */
+ * exporter costs above this is its own. The kernel sends each event as one datagram, so datagrams are flows. */
 
 enum { BATCH = 64, MESSAGE = 1024 };
 

@@ -16,6 +16,7 @@ enum {
 	MESSAGE = 65536,
 	MAX_TEMPLATES = 256,
 	MAX_FIELDS = 128,
+	MAX_DOMAINS = 16,
 	IPFIX = 10,
 	MESSAGE_HEADER = 16,
 	SET_HEADER = 4,
@@ -54,7 +55,7 @@ struct sink {
 	uint64_t unknown;           /* sets without a template */
 	struct template templates[MAX_TEMPLATES];
 	size_t template_count;
-	struct domain domains[16];
+	struct domain domains[MAX_DOMAINS];
 	size_t domain_count;
 };
 
@@ -88,15 +89,14 @@ find_template(struct sink *sink, uint32_t domain, uint16_t id)
 	return NULL;
 }
 
+/* Returns NULL if there are too many. */
 static struct template *
 add_template(struct sink *sink, uint32_t domain, uint16_t id)
 {
 	struct template *known = find_template(sink, domain, id);
 
-	if (known)
+	if (known || sink->template_count == MAX_TEMPLATES)
 		return known;
-	if (sink->template_count == MAX_TEMPLATES)
-		errx(EX_SOFTWARE, "more than %d templates", MAX_TEMPLATES);
 	known = &sink->templates[sink->template_count++];
 	*known = (struct template){ .domain = domain, .id = id };
 	return known;
@@ -129,7 +129,7 @@ read_templates(struct sink *sink, uint32_t domain, bool options, const uint8_t *
 
 	while (octets >= header && read16(at) >= SET_DATA) {
 		struct template *template = add_template(sink, domain, read16(at));
-		size_t fields = read_fields(template, read16(at + 2), at + header, octets - header);
+		size_t fields = template ? read_fields(template, read16(at + 2), at + header, octets - header) : 0;
 		if (!fields)
 			return false;
 		template->options = options;
@@ -190,15 +190,15 @@ read_data(struct sink *sink, struct template *template, const uint8_t *at, size_
 	return records;
 }
 
-static void
+static bool
 check_sequence(struct sink *sink, uint32_t domain, uint32_t sequence, uint32_t records)
 {
 	struct domain *known = sink->domains;
 
 	while (known < sink->domains + sink->domain_count && known->id != domain)
 		known++;
-	if (known == sink->domains + sizeof sink->domains / sizeof *sink->domains)
-		errx(EX_SOFTWARE, "too many observation domains");
+	if (known == sink->domains + MAX_DOMAINS)
+		return false;
 	if (known == sink->domains + sink->domain_count) {
 		*known = (struct domain){ domain, sequence };
 		sink->domain_count++;
@@ -207,6 +207,7 @@ check_sequence(struct sink *sink, uint32_t domain, uint32_t sequence, uint32_t r
 	if (gap < UINT32_MAX / 2)
 		sink->lost += gap;
 	known->next = sequence + records;
+	return true;
 }
 
 static bool
@@ -232,8 +233,7 @@ read_message(struct sink *sink, const uint8_t *at, size_t octets)
 		else if (id >= SET_DATA)
 			sink->unknown++;
 	}
-	check_sequence(sink, domain, sequence, records);
-	return true;
+	return check_sequence(sink, domain, sequence, records);
 }
 
 static int

@@ -24,7 +24,8 @@ struct range {
 	uint64_t high;
 };
 
-/* One option "--name VALUE", or "--name" alone where value is NULL. take() stores text in target or ends the program. */
+/* One option "--name VALUE", or "--name" alone where value is NULL. take() stores text in target, or ends
+ * the program. */
 struct tool_option {
 	const char *name;
 	const char *value;
