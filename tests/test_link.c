@@ -34,7 +34,9 @@ static unsigned allocations;
 #define __has_feature(x) 0
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#include <sanitizer/allocator_interface.h>
+/* Not every compiler that has it comes with its header. */
+int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void *, size_t),
+                                              void (*freed)(const volatile void *));
 
 static void
 on_malloc(const volatile void *octets, size_t size)
@@ -631,7 +633,7 @@ test_udp_refused(void)
 	}
 	CU_ASSERT_EQUAL(link_counters(link)->refused, sent);
 	CU_ASSERT_TRUE(seen.refused >= 2 && seen.refused <= 3);
-	CU_ASSERT_TRUE(seen.closest_refusals >= 1000000);
+	CU_ASSERT_TRUE(seen.closest_refusals >= 950000);
 	for (size_t i = 0; i < 80; i++)
 		messages[i] = message_of(i, 60 + i % 2);
 	link_send(link, messages, 80);
@@ -716,6 +718,57 @@ test_path_mtu(void)
 	}
 	shrink_path("127.0.0.1", 1472, 1272);
 	shrink_path("::1", 1452, 1252);
+}
+
+/* Gives loopback this address as its second one, or with "0.0.0.0" takes it away again. */
+static void
+set_second_address(const char *address)
+{
+	struct ifreq request = { .ifr_name = "lo:0" };
+	struct sockaddr_in *name = (struct sockaddr_in *)&request.ifr_addr;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	name->sin_family = AF_INET;
+	inet_pton(AF_INET, address, &name->sin_addr);
+	CU_ASSERT_EQUAL(ioctl(fd, SIOCSIFADDR, &request), 0);
+	close(fd);
+}
+
+static void
+test_network_comes_and_goes(void)
+{
+	struct seen seen;
+	uint16_t port = 0;
+	struct message message = message_of(0, 50);
+
+	if (!isolated) {
+		printf("(skipped: no network namespace) ");
+		return;
+	}
+	int sink = make_socket(SOCK_DGRAM, "0.0.0.0", &port);
+	struct link *link = open_link(&seen, LINK_UDP, "192.0.2.1", port);
+	/* Datagrams do not back off: a try every second. */
+	CU_ASSERT_TRUE(SPIN(1000, count_lines("Network is unreachable; next try in 1 s") == 1));
+	spin_for(2500);
+	CU_ASSERT_EQUAL(seen.opened, 0);
+	set_second_address("192.0.2.1");
+	CU_ASSERT_TRUE(SPIN(1200, seen.opened == 1));
+	CU_ASSERT_EQUAL(count_lines("Network is unreachable"), 1);
+	link_send(link, &message, 1);
+	CU_ASSERT_TRUE(arrives(sink, &message, 1));
+
+	set_second_address("0.0.0.0");
+	link_send(link, &message, 1);
+	CU_ASSERT_FALSE(link_is_open(link));
+	CU_ASSERT_TRUE(SPIN(500, count_lines("lost 192.0.2.1") == 1));
+	CU_ASSERT_EQUAL(link_counters(link)->flow_records_dropped, 1);
+	set_second_address("192.0.2.1");
+	CU_ASSERT_TRUE(SPIN(1500, seen.opened == 2));
+	link_send(link, &message, 1);
+	CU_ASSERT_TRUE(arrives(sink, &message, 1));
+	set_second_address("0.0.0.0");
+	link_close(link, 0);
+	close(sink);
 }
 
 /* ---- names ---- */
@@ -1102,7 +1155,9 @@ late_reader(int listener, unsigned delay, uint64_t n)
 	g_usleep(delay * 1000);
 	while (read_some(reader, fd, 65536))
 		g_usleep(100);
-	_exit(reader->torn || reader->messages != n);
+	bool whole = !reader->torn && reader->messages == n;
+	g_free(reader);
+	_exit(!whole);
 }
 
 static void
@@ -1363,6 +1418,7 @@ main(void)
 		{ "send errors", test_send_errors },
 		{ "UDP refused, survived, taken again", test_udp_refused },
 		{ "a path that shrinks and grows", test_path_mtu },
+		{ "a network that comes and goes", test_network_comes_and_goes },
 		{ "names that do not resolve", test_unresolvable },
 		{ "a name that moves", test_name_moves },
 		{ "a second answer when the first refuses", test_second_answer },

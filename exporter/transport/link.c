@@ -16,6 +16,7 @@
 
 #define SECOND INT64_C(1000000)
 #define CONNECT_LIMIT (10 * SECOND)
+#define LONGEST_RETRY 16            /* times the first */
 #define HANDLER_INTERVAL SECOND     /* between two calls of refused() */
 #define YOUNG (5 * SECOND)          /* a session refused at this age never worked */
 #define RECENT (5 * SECOND)         /* an error is no more than this old, or the trouble is over */
@@ -96,14 +97,16 @@ remember_trail(struct link *link)
 static unsigned
 next_delay(struct link *link)
 {
-	unsigned longest = link->retry << link->session.carrier->doublings;
+	bool datagrams = link->session.carrier->datagrams;
+	unsigned first = datagrams ? 1 : link->retry;
+	unsigned longest = datagrams ? link->retry : link->retry * LONGEST_RETRY;
 	int64_t lived = link->opened_at ? g_get_monotonic_time() - link->opened_at : 0;
 	bool good = lived > link->delay * SECOND;
 
-	link->delay = !link->delay || good ? link->retry : MIN(link->delay * 2, longest);
+	link->delay = !link->delay || good ? first : MIN(link->delay * 2, longest);
 	link->opened_at = 0;
-	/* A datagram session costs nobody a handshake, and what ended it was a change of our own addresses. */
-	return good && link->session.carrier->datagrams ? 0 : link->delay;
+	/* What ended a datagram session was a change of our own addresses or routes, and the next may be there already. */
+	return datagrams && good ? 0 : link->delay;
 }
 
 /* Ends what there is of a session and waits. The same failure over and over is logged once. Takes reason. */
@@ -115,8 +118,10 @@ fail(struct link *link, char *reason)
 
 	session_end(&link->session);
 	dropped = link->session.counters.flow_records_dropped - dropped;
-	if (g_strcmp0(reason, link->said))
+	if (g_strcmp0(reason, link->said) && delay)
 		g_warning("collector %s: %s; next try in %u s", link->name, reason, delay);
+	else if (g_strcmp0(reason, link->said))
+		g_warning("collector %s: %s; trying again", link->name, reason);
 	if (dropped)
 		g_warning("collector %s: %" G_GUINT64_FORMAT " flow records were waiting and are lost", link->name, dropped);
 	g_free(link->said);

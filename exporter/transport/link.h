@@ -28,7 +28,8 @@ struct link_options {
 	enum link_transport transport;
 	const char *source_address; /* address to send from, or NULL */
 	unsigned mtu;               /* largest IP packet in octets, or zero: from the path */
-	unsigned retry;             /* seconds before a new attempt; TCP: doubles up to 16 times that */
+	unsigned retry;             /* seconds; TCP: before the first new attempt, doubles up to 16 times that;
+	                             * UDP: the most, after 1, 2, 4 ..., for these attempts bother nobody */
 	unsigned resolve;           /* seconds between looks at the DNS name */
 	size_t queue;               /* TCP: octets that may wait for a slow collector */
 };

@@ -51,7 +51,6 @@ struct carrier {
 	const char *name;
 	uint8_t protocol;           /* as in struct flow */
 	bool datagrams;
-	unsigned doublings;         /* of the time between attempts */
 
 	/* Makes fd and starts to connect it. Returns 0, or EINPROGRESS, or why it cannot be. */
 	int (*connect)(struct session *session, const union endpoint *source);

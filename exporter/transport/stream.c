@@ -46,7 +46,14 @@ stream_begin(struct session *session)
 	session_watch(session, G_IO_IN);
 }
 
-/* Everything in the kernel's hands that can be. Returns zero, also if something still waits, or errno. */
+static void
+lose(struct session *session, int error)
+{
+	session->counters.send_errors++;
+	session_note(session, SESSION_LOST, error);
+}
+
+/* Hands the kernel as much as it takes. Returns zero, also if something still waits, or errno. */
 static int
 flush(struct session *session)
 {
@@ -98,7 +105,7 @@ send_through(struct session *session, const struct message *messages, size_t n)
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0 && errno != EAGAIN)
-			session_note(session, SESSION_LOST, errno);
+			lose(session, errno);
 		if (sent <= 0)
 			break;
 		done += settle(session, messages + done, sent);
@@ -125,7 +132,7 @@ stream_ready(struct session *session, GIOCondition condition)
 		return;
 	int error = flush(session);
 	if (error)
-		session_note(session, SESSION_LOST, error);
+		lose(session, error);
 	else if (queue_is_empty(session->queue))
 		session_watch(session, G_IO_IN);
 }
@@ -170,7 +177,6 @@ stream_end(struct session *session)
 const struct carrier tcp_carrier = {
 	.name = "TCP",
 	.protocol = IPPROTO_TCP,
-	.doublings = 4,
 	.connect = tcp_connect,
 	.begin = stream_begin,
 	.send = stream_send,

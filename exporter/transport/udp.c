@@ -36,15 +36,18 @@ struct run {
 	size_t n;
 };
 
+/* Room for the control message that has one send cut into datagrams. */
+union segmentation {
+	char space[CMSG_SPACE(sizeof(uint16_t))];
+	struct cmsghdr align;
+};
+
 struct batch {
 	struct run run[BATCH];
 	size_t runs;
 	struct mmsghdr header[BATCH];
 	struct iovec octets[BATCH];
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(uint16_t))];
-	} control[BATCH];
+	union segmentation control[BATCH];
 };
 
 static const struct family *
@@ -180,10 +183,11 @@ measure_run(const struct message *messages, size_t n, bool segmentation)
 }
 
 static void
-ask_segmentation(struct msghdr *header, void *control, uint16_t length)
+ask_segmentation(struct msghdr *header, union segmentation *control, uint16_t length)
 {
+	*control = (union segmentation) { 0 };
 	header->msg_control = control;
-	header->msg_controllen = CMSG_SPACE(sizeof length);
+	header->msg_controllen = sizeof *control;
 	struct cmsghdr *message = CMSG_FIRSTHDR(header);
 	message->cmsg_level = SOL_UDP;
 	message->cmsg_type = UDP_SEGMENT;
@@ -228,11 +232,13 @@ send_fragmented(struct session *session, const struct message *message)
 	return error;
 }
 
-/* Errors after which only a new socket helps: the address we send from, or its interface, is gone. */
+/* Errors after which only a new socket helps. The kernel chose the address we send from when it connected the socket,
+ * and keeps to it: once that address is gone there is no route any more, whatever other addresses and routes come. An
+ * error that an ICMP message left behind is not repeated, so this is one of our own host. */
 static bool
 is_fatal(int error)
 {
-	static const int fatal[] = { EINVAL, EADDRNOTAVAIL, ENODEV, ENETDOWN, EBADF, ENOTCONN };
+	static const int fatal[] = { ENETUNREACH, EHOSTUNREACH, EINVAL, EADDRNOTAVAIL, ENODEV, ENETDOWN, ENOTCONN };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(fatal); i++)
 		if (error == fatal[i])
