@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "source/netlink.h"
 
 enum {
 	BATCH = 64,
@@ -18,7 +19,6 @@ struct events {
 	int fd;
 	struct mmsghdr header[BATCH];
 	struct iovec vector[BATCH];
-	struct sockaddr_nl sender[BATCH];
 	uint8_t octets[BATCH][MESSAGE_MOST] __attribute__((aligned(NLMSG_ALIGNTO)));
 };
 
@@ -27,8 +27,7 @@ prepare_batch(struct events *events)
 {
 	for (unsigned i = 0; i < BATCH; i++) {
 		events->vector[i] = (struct iovec){ events->octets[i], MESSAGE_MOST };
-		events->header[i].msg_hdr = (struct msghdr){ .msg_name = &events->sender[i], .msg_iov = &events->vector[i],
-		                                             .msg_iovlen = 1, .msg_namelen = sizeof events->sender[i] };
+		events->header[i].msg_hdr = (struct msghdr){ .msg_iov = &events->vector[i], .msg_iovlen = 1 };
 	}
 }
 
@@ -67,14 +66,10 @@ events_join(struct events *events, unsigned group, GError **error)
 static bool
 subscribe(struct events *events, unsigned group, GError **error)
 {
-	const struct sockaddr_nl address = { .nl_family = AF_NETLINK };
-
-	events->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
+	events->fd = netlink_open(NETLINK_NETFILTER, 0);
 	if (events->fd < 0)
 		return fail(error, errno == EPERM || errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE,
 		            "this kernel offers no netfilter netlink socket");
-	if (bind(events->fd, (const struct sockaddr *)&address, sizeof address) < 0)
-		return fail(error, EX_OSERR, "cannot bind a netlink socket");
 	return events_join(events, group, error);
 }
 
@@ -112,8 +107,6 @@ events_fd(const struct events *events)
 	return events->fd;
 }
 
-/* One datagram. The kernel's own messages come from port 0; anybody may send to a netlink socket whose port he
- * guesses. */
 static void
 handle_datagram(struct events *events, unsigned i, events_message *handle, void *data, uint64_t *truncated)
 {
@@ -121,8 +114,6 @@ handle_datagram(struct events *events, unsigned i, events_message *handle, void 
 	size_t left = header->msg_len;
 	const uint8_t *at = events->octets[i];
 
-	if (events->sender[i].nl_pid != 0)
-		return;
 	if (header->msg_hdr.msg_flags & MSG_TRUNC) {
 		++*truncated;
 		return;

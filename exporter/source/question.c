@@ -9,35 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "source/netlink.h"
 
-enum { DATAGRAM_MOST = 32768 };     /* the kernel fills no more than this at a time */
+enum {
+	DATAGRAM_MOST = 32768,      /* the kernel fills no more than this at a time */
+	PATIENCE = 2,               /* seconds */
+};
 
 struct walk {
 	int fd;
 	uint32_t sequence;
 	uint8_t octets[DATAGRAM_MOST] __attribute__((aligned(NLMSG_ALIGNTO)));
 };
-
-static int
-open_socket(void)
-{
-	const struct sockaddr_nl address = { .nl_family = AF_NETLINK };
-	const struct timeval patience = { .tv_sec = 2 };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-
-	if (fd < 0)
-		return -1;
-	/* The kernel answers at once or not at all; the limit keeps a defect there from becoming a hang here. */
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	if (bind(fd, (const struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
 
 /* Sends a dump request of the ctnetlink subsystem. */
 static bool
@@ -59,7 +45,7 @@ walk_open(GError **error)
 	struct walk *walk = calloc(1, sizeof *walk);
 
 	if (walk) {
-		walk->fd = open_socket();
+		walk->fd = netlink_open(NETLINK_NETFILTER, PATIENCE);
 		walk->sequence = 1;
 		if (walk->fd >= 0 && ask(walk->fd, IPCTNL_MSG_CT_GET, walk->sequence))
 			return walk;
@@ -118,7 +104,7 @@ walk_step(struct walk *walk, walk_entry *entry, void *data)
 void
 pressure_open(struct pressure *pressure)
 {
-	*pressure = (struct pressure){ .fd = open_socket() };
+	*pressure = (struct pressure){ .fd = netlink_open(NETLINK_NETFILTER, PATIENCE) };
 }
 
 void

@@ -7,14 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "source/netlink.h"
 
 enum {
 	CACHE_SLOTS = 1 << 14,
 	CACHE_WAYS = 4,             /* neighbouring slots an address may stand in */
+	PATIENCE = 1,               /* seconds */
 };
 
 struct slot {
@@ -32,27 +33,19 @@ struct routes {
 	struct slot slot[CACHE_SLOTS];
 };
 
-static int
-open_socket(unsigned groups)
+static void
+subscribe(int fd)
 {
-	const struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = groups };
-	const struct timeval patience = { .tv_sec = 1 };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	static const int groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
+	                              RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE };
 
-	if (fd < 0)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	if (bind(fd, (const struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	close(fd);
-	return -1;
+	for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
+		setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i], sizeof groups[i]);
 }
 
 struct routes *
 routes_open(GError **error)
 {
-	const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE
-	                        | RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE;
 	struct routes *routes = calloc(1, sizeof *routes);
 
 	if (!routes) {
@@ -60,11 +53,10 @@ routes_open(GError **error)
 		return NULL;
 	}
 	routes->generation = 1;
-	routes->changes = open_socket(groups);
-	routes->questions = open_socket(0);
+	routes->changes = netlink_open(NETLINK_ROUTE, PATIENCE);
+	routes->questions = netlink_open(NETLINK_ROUTE, PATIENCE);
 	if (routes->changes >= 0 && routes->questions >= 0) {
-		const unsigned rules = RTNLGRP_IPV6_RULE;       /* has no bit among the old groups */
-		setsockopt(routes->changes, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &rules, sizeof rules);
+		subscribe(routes->changes);
 		return routes;
 	}
 	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "cannot open a routing netlink socket: %s", g_strerror(errno));

@@ -61,6 +61,7 @@ struct source {
 	struct timeouts timeouts;
 	struct pressure pressure;
 	uint64_t now;                   /* ns since 1970, of this batch */
+	uint64_t ticks;                 /* the same by a clock that nobody sets */
 	uint64_t old_without_counters;
 	uint64_t old_without_start;
 	struct source_counters counters;
@@ -102,7 +103,7 @@ on_event(const struct nlmsghdr *message, size_t available, void *data)
 	default:
 		return;
 	}
-	const bool early_drop = flow.timeout && pressure_rising(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
+	const bool early_drop = flow.timeout && pressure_rising(&source->pressure, source->ticks);
 	flow_settle(&flow, &times, &source->timeouts, source->now, early_drop);
 	if (source->labels)
 		labels_take(source->labels, &flow);
@@ -132,6 +133,7 @@ drain(struct source *source)
 
 	drain_labels(source);
 	source->now = nanoseconds(CLOCK_REALTIME);
+	source->ticks = nanoseconds(CLOCK_MONOTONIC);
 	while ((state = events_drain(source->events, BUDGET, on_event, source, &source->counters.events,
 	                             &source->counters.truncated)) == EVENTS_OVERRUN)
 		if (source->counters.overruns++ == 0)
