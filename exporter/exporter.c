@@ -3,6 +3,7 @@
 
 #include <glib-unix.h>
 #include <inttypes.h>
+#include <net/if.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -33,6 +34,7 @@ struct exporter {
 	GPtrArray *outputs;         /* struct output, in the order of the configuration */
 	GPtrArray *viewers;         /* struct output */
 	struct peers *peers;        /* NULL: nobody has a name */
+	uint32_t mesh;              /* ifIndex of the mesh's interface, or zero */
 	struct links *links;
 	struct routes *routes;
 	guint links_watch;
@@ -67,7 +69,7 @@ on_flow(struct flow *flow, void *data)
 	if (is_own_traffic(exporter, flow))
 		return;
 	routes_find(exporter->routes, flow);
-	enrich(flow, exporter->peers);
+	enrich(flow, exporter->mesh, exporter->peers);
 	for (guint i = 0; i < exporter->outputs->len; i++)
 		output_flow(exporter->outputs->pdata[i], flow, names);
 	for (guint i = 0; i < exporter->viewers->len; i++)
@@ -138,6 +140,7 @@ read_interfaces(struct exporter *exporter)
 	links_each(exporter->links, add_interface, exporter->interfaces);
 	exporter->identity.interface = (const struct interface_name *)(void *)exporter->interfaces->data;
 	exporter->identity.n_interfaces = exporter->interfaces->len;
+	exporter->mesh = if_nametoindex(exporter->config->interface);
 }
 
 static gboolean
@@ -339,6 +342,7 @@ exporter_reload(struct exporter *exporter, GError **error)
 	peers_free(exporter->peers);
 	exporter->peers = g_steal_pointer(&peers);
 	set_identity(exporter, exporter->config);
+	read_interfaces(exporter);
 	open_outputs(exporter);
 	reopen_live(exporter);
 	return true;

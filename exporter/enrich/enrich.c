@@ -42,27 +42,34 @@ find_translation(struct flow *flow)
 		flow->nat_type = flow->translation ? NAT66 : NO_NAT_V6;
 }
 
-/* NetBird's marks know best: in by the mesh's interface, or out by it. Without them the Observation Point is where the
- * kernel counts: packets of others as they come in, this host's own as they go out. */
-static void
-find_direction(struct flow *flow)
+/* The Observation Point is the mesh's interface. For packets that do not pass it, it is where the kernel counts: those
+ * of others as they come in, this host's own as they go out. */
+static uint8_t
+direction_of(const struct side *side, uint32_t mesh)
 {
-	struct side *original = &flow->original, *reply = &flow->reply;
+	if (mesh && side->ingress != side->egress && (side->ingress == mesh || side->egress == mesh))
+		return side->egress == mesh ? EGRESS : INGRESS;
+	return side->ingress ? INGRESS : EGRESS;
+}
 
+/* NetBird's marks know best, since they were set when the packets passed; interfaces are derived afterwards. */
+static void
+find_direction(struct flow *flow, uint32_t mesh)
+{
 	if (flow->mark == NETBIRD_IN || flow->mark == NETBIRD_OUT) {
-		original->flow_direction = flow->mark == NETBIRD_OUT ? EGRESS : INGRESS;
-		reply->flow_direction = !original->flow_direction;
+		flow->original.flow_direction = flow->mark == NETBIRD_OUT ? EGRESS : INGRESS;
+		flow->reply.flow_direction = !flow->original.flow_direction;
 		return;
 	}
-	original->flow_direction = original->ingress ? INGRESS : EGRESS;
-	reply->flow_direction = reply->ingress ? INGRESS : EGRESS;
+	flow->original.flow_direction = direction_of(&flow->original, mesh);
+	flow->reply.flow_direction = direction_of(&flow->reply, mesh);
 }
 
 void
-enrich(struct flow *flow, const struct peers *peers)
+enrich(struct flow *flow, uint32_t mesh, const struct peers *peers)
 {
 	find_translation(flow);
-	find_direction(flow);
+	find_direction(flow, mesh);
 	if (!peers)
 		return;
 	flow->initiator = peers_find(peers, flow->family, &flow->original.source);

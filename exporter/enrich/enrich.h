@@ -6,7 +6,8 @@
 #include "flow.h"
 
 /* Finds out what the kernel does not say in so many words: what was translated, which way the flow went, who it was.
- * Interfaces must be known before. peers may be NULL: nobody has a name. */
-void enrich(struct flow *flow, const struct peers *peers);
+ * The flow's interfaces must be known before. mesh is the ifIndex of the mesh's interface, or zero: there is none.
+ * peers may be NULL: nobody has a name. */
+void enrich(struct flow *flow, uint32_t mesh, const struct peers *peers);
 
 #endif
