@@ -63,9 +63,10 @@ filter_attach(int fd, const struct source_filter *filter, GError **error)
 		            PROTOCOLS_MOST, MARKS_MOST, PREFIXES_MOST);
 		return false;
 	}
-	nfct_filter_detach(fd);
-	if (!filter->n_protocol && !filter->n_mark && !filter->n_ignore)
+	if (!filter->n_protocol && !filter->n_mark && !filter->n_ignore) {
+		nfct_filter_detach(fd);
 		return true;
+	}
 	g_autoptr(nfct_filter_t) built = nfct_filter_create();
 	if (built)
 		fill(built, filter);

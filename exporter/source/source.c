@@ -77,6 +77,15 @@ nanoseconds(clockid_t clock)
 }
 
 static void
+keep_labels(struct source *source, const struct flow *flow)
+{
+	const uint64_t before = labels_lost(source->labels);
+
+	labels_keep(source->labels, flow);
+	source->counters.labels_lost += labels_lost(source->labels) - before;
+}
+
+static void
 on_label_event(const struct nlmsghdr *message, size_t available, void *data)
 {
 	struct source *source = data;
@@ -84,7 +93,7 @@ on_label_event(const struct nlmsghdr *message, size_t available, void *data)
 	struct flow flow;
 
 	if (entry_read(message, available, &flow, &times) == ENTRY_NEW && filter_passes(&source->options.filter, &flow))
-		labels_keep(source->labels, &flow);
+		keep_labels(source, &flow);
 }
 
 static void
@@ -103,6 +112,9 @@ on_event(const struct nlmsghdr *message, size_t available, void *data)
 	default:
 		return;
 	}
+	/* The kernel's filter lets some pass that it should hold back: see filter.h. */
+	if (!filter_passes(&source->options.filter, &flow))
+		return;
 	const bool early_drop = flow.timeout && pressure_rising(&source->pressure, source->ticks);
 	flow_settle(&flow, &times, &source->timeouts, source->now, early_drop);
 	if (source->labels)
@@ -211,7 +223,7 @@ on_table_entry(const struct nlmsghdr *message, size_t available, void *data)
 	source->old_without_counters += !!(flow.gaps & GAP_NO_COUNTERS);
 	source->old_without_start += !!(flow.gaps & GAP_NO_START);
 	if (source->labels)
-		labels_keep(source->labels, &flow);
+		keep_labels(source, &flow);
 }
 
 static void
