@@ -80,20 +80,21 @@ open_set(struct batch *batch, uint16_t set)
 	batch->at += SET_HEADER;
 }
 
-/* Gives the space of taken messages back; what is still open moves to the front. */
+/* Gives the space of taken messages back; what is left, closed or still open, moves to the front. */
 static void
 recycle(struct batch *batch)
 {
-	uint32_t gone = batch->open ? batch->slot[batch->n_closed].start : batch->at;
+	const unsigned left = batch->n_closed - batch->n_taken + batch->open;
+	const uint32_t gone = left ? batch->slot[batch->n_taken].start : batch->at;
 
-	memmove(batch->slot, batch->slot + batch->n_taken,
-	        (batch->n_closed - batch->n_taken + batch->open) * sizeof batch->slot[0]);
+	memmove(batch->slot, batch->slot + batch->n_taken, left * sizeof batch->slot[0]);
+	for (unsigned i = 0; i < left; i++)
+		batch->slot[i].start -= gone;
 	batch->n_closed -= batch->n_taken;
 	batch->n_taken = 0;
 	memmove(batch->octets, batch->octets + gone, batch->at - gone);
 	batch->at -= gone;
 	batch->set_start -= gone;
-	batch->slot[0].start = 0;
 }
 
 bool
