@@ -176,12 +176,13 @@ write_header_netflow9(struct batch *batch, unsigned i, uint64_t now)
 
 /* sysUpTime is 32 bits of milliseconds: 49.7 days. Some collectors go wrong where it wraps, but all of them only use
  * the difference between it and the seconds beside it, so well before the end its zero is moved forward, at a moment
- * when no record counts from the old one. */
+ * when no record counts from the old one. A clock that was set back to before the zero makes the difference wrap too,
+ * and moves it back. */
 static void
 move_boot(struct batch *batch, uint64_t now)
 {
-	if (!batch->open && now > batch->boot && now - batch->boot > uptime_limit)
-		batch->boot = now - uptime_half;
+	if (!batch->open && now / 1000 * 1000 - batch->boot > uptime_limit)
+		batch->boot = now > uptime_half ? now - uptime_half : 0;
 }
 
 size_t
