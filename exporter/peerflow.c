@@ -179,8 +179,8 @@ static bool
 live(int argc, char **argv, GError **error)
 {
 	g_autofree char *path = NULL;
-	g_autofree char *format_name = g_strdup("table");
-	enum print_format format;
+	g_autofree char *format_name = NULL;
+	enum print_format format = PRINT_TABLE;
 	gint64 count = 0;
 	const GOptionEntry entries[] = {
 		{ "socket", 's', 0, G_OPTION_ARG_FILENAME, &path, "Where peerflowd shows its flows (" LIVE_SOCKET ")",
@@ -192,7 +192,7 @@ live(int argc, char **argv, GError **error)
 
 	if (!parse_options("Shows flows as they end, until interrupted.", entries, argc, argv, error))
 		return false;
-	if (!print_format_find(format_name, &format)) {
+	if (format_name && !print_format_find(format_name, &format)) {
 		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "unknown format \"%s\": table, csv or json", format_name);
 		return false;
 	}

@@ -163,7 +163,8 @@ test_widths(void)
 	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL }, rows[3].line);
 	check_line(printer, &(struct print_flow){ &wide, &names, NULL, NULL }, rows[12].line);
 	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL },
-	           TABLE("tcp       100.90.0.1:40002                 ", "10.30.0.30:5432      ", SAME "   SNAT 10.30.0.1:40002"));
+	           TABLE("tcp       100.90.0.1:40002                 ", "10.30.0.30:5432      ",
+	                 SAME "   SNAT 10.30.0.1:40002"));
 	printer_free(printer);
 }
 
@@ -177,8 +178,8 @@ test_gaps(void)
 	flow.original.octets = flow.original.packets = flow.reply.octets = flow.reply.packets = 0;
 	flow.start = flow.end;
 	check_flow(PRINT_TABLE, &flow,
-		"2026-08-22 14:03:22.117         ?  tcp       alice 100.90.0.7:51821  ->  crm-db 10.20.0.20:443        ?     ?  "
-		"       ?     ?  evicted\n");
+		"2026-08-22 14:03:22.117         ?  tcp       alice 100.90.0.7:51821  ->  crm-db 10.20.0.20:443        ?     ?"
+		"         ?     ?  evicted\n");
 	check_flow(PRINT_JSON, &flow,
 		"{\"end\":\"2026-08-22T12:03:22.117Z\",\"end_ms\":1787400202117,\"protocol\":\"tcp\",\"protocol_number\":6,"
 		"\"initiator\":\"alice\",\"responder\":\"crm-db\",\"source_address\":\"100.90.0.7\",\"source_port\":51821,"

@@ -43,7 +43,8 @@ void check_free(struct check *check);
  * IPFIX header. */
 size_t check_header(const uint8_t *header, GError **error);
 
-/* Checks one whole message of that many octets and remembers its templates. Errors (EX_DATAERR) read "octet N: what". */
+/* Checks one whole message of that many octets and remembers its templates. Errors (EX_DATAERR) read "octet N:
+ * what". */
 bool check_message(struct check *check, const uint8_t *message, size_t octets, struct soundness *soundness,
                    GError **error);
 
