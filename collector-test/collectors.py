@@ -9,15 +9,14 @@ import io
 import ipaddress
 import json
 import signal
+import shutil
 import subprocess
 import time
 
-import validate
-
 WORDS = ("source", "destination", "source_port", "destination_port", "protocol", "octets", "packets", "reverse_octets",
          "reverse_packets", "start", "end", "ingress", "egress", "ingress_name", "egress_name", "icmp", "nat_source",
-         "nat_destination", "nat_source_port", "nat_destination_port", "name", "direction", "biflow_direction", "reason",
-         "flow_id")
+         "nat_destination", "nat_source_port", "nat_destination_port", "name", "direction", "biflow_direction",
+         "reason", "flow_id")
 NAT_ADDRESSES = ("nat_source", "nat_destination")
 NAT_PORTS = ("nat_source_port", "nat_destination_port")
 
@@ -34,7 +33,14 @@ class Collector:
 
     protocol, records, transport = "ipfix", "uniflow", "udp"
     reply = "mirror"
+    mtu = None                  # configured; None: the daemon takes the path's
+    seconds = False             # shows times rounded up to whole seconds
     cannot = {}                 # word: why it is not shown
+    needs = ()                  # programs
+
+    @classmethod
+    def missing(cls):
+        return [program for program in cls.needs if not shutil.which(program)]
 
     def __init__(self, port):
         self.port = port
@@ -48,7 +54,8 @@ class Collector:
         """Its part of the daemon's configuration."""
         return (f"[collector {self.name.replace(' ', '-')}]\nhost = {host}\nport = {self.port}\n"
                 f"transport = {self.transport}\nprotocol = {self.protocol}\ntemplate = {self.template}\n"
-                f"records = {self.records}\nreply-tuple = {self.reply}\n\n")
+                f"records = {self.records}\nreply-tuple = {self.reply}\n"
+                + (f"mtu = {self.mtu}\n" if self.mtu else "") + "\n")
 
     def start(self, lab, namespace):
         pass
@@ -60,14 +67,15 @@ class Collector:
         """Lines of its log that should not be there."""
         return []
 
-    def shown(self, exports):
-        """Records by router address. exports: (session, transport, time, octets) of the messages it got."""
+    def shown(self):
+        """The records it shows; router is the address they came from."""
         raise NotImplementedError
 
 
 class Nfcapd(Collector):
     """One directory a router, as its table of interface names knows no router."""
     program = "nfdump"
+    needs = ("nfcapd", "nfdump")
     ROUTERS = ("192.0.2.1", "192.0.2.5")
     cannot = {"flow_id": "not kept", "name": "userName 371 is not read, only NetFlow v9's 40000",
               "nat_source6": "281 and 282 are not read in IPFIX (1.7.1)"}
@@ -98,19 +106,21 @@ class Nfcapd(Collector):
         clean = text.count("Sequence Errors: 0, Bad Packets: 0")
         return bad + ([] if clean == len(self.ROUTERS) else ["summary: " + text[-300:]])
 
-    def shown(self, exports):
+    def shown(self, *options):
         form = "|".join("%" + tag for tag in self.FORMAT.values())
         lines = []
         for directory in self.directories:
-            done = subprocess.run(["nfdump", "-R", str(directory), "-q", "-6", "-N", "-o", "fmt:" + form], check=True,
-                                  capture_output=True, text=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"})
+            done = subprocess.run(["nfdump", "-R", str(directory), *options, "-q", "-6", "-N", "-o", "fmt:" + form],
+                                  check=True, capture_output=True, text=True,
+                                  env={"TZ": "UTC", "PATH": "/usr/bin:/bin"})
             lines += [line for line in done.stdout.splitlines() if "|" in line]
-        return [self._record(dict(zip(self.FORMAT, (v.strip() for v in line.split("|"))))) for line in lines]
+        return [self._record(dict(zip(self.FORMAT, (v.strip() for v in line.split("|")))), bool(options))
+                for line in lines]
 
-    def _record(self, text):
+    def _record(self, text, both):
         names = {w: text[w] for w in ("router", "source", "destination")}
-        numbers = {w: int(text[w]) for w in ("packets", "octets", "reverse_packets", "reverse_octets", "ingress", "egress",
-                                             "protocol", "source_port", "biflow_direction", "reason")}
+        numbers = {w: int(text[w]) for w in ("packets", "octets", "reverse_packets", "reverse_octets", "ingress",
+                                             "egress", "protocol", "source_port", "biflow_direction", "reason")}
         icmp = numbers["protocol"] in (1, 58)
         record = {**names, **numbers, "start": milliseconds(text["start"]), "end": milliseconds(text["end"]),
                   "destination_port": 0 if icmp else int(text["destination_port"]),
@@ -121,7 +131,7 @@ class Nfcapd(Collector):
             record[word] = None if text[word] in ("0.0.0.0", "::") else text[word]
         for word in NAT_PORTS:
             record[word] = int(text[word]) or None
-        if self.records == "uniflow":
+        if self.records == "uniflow" and not both:
             del record["reverse_packets"], record["reverse_octets"]
         for word in self.cannot:
             record.pop(word, None)
@@ -146,6 +156,7 @@ class Nfcapd9Biflow(Nfcapd9):
 
 class Nfacctd(Collector):
     program = "nfacctd"
+    needs = ("nfacctd",)
     PRIMITIVES = """\
 name=icmp field_type=32 len=2 semantics=u_int
 name=icmp6 field_type=139 len=2 semantics=u_int
@@ -191,7 +202,7 @@ name=user field_type=40000 len=32 semantics=str
         return [line for line in self.log.read_text(errors="replace").splitlines()
                 if any(word in line for word in ("WARN", "ERR", "DEBUG")) or "equence" in line]
 
-    def shown(self, exports):
+    def shown(self):
         with open(self.output, encoding="utf-8") as file:
             return [self._record(json.loads(line)) for line in file if line.startswith("{")]
 
@@ -226,7 +237,7 @@ name=user field_type=40000 len=32 semantics=str
 
 class Nfacctd9(Nfacctd):
     protocol = "netflow9"
-    seconds = True              # it rounds NetFlow v9's times up to whole seconds
+    seconds = True
     cannot = {"reverse_octets": "dropped, so it gets uniflows", "biflow_direction": "not in the template",
               "flow_id": "not in the template", "ingress_name": "not read", "egress_name": "not read"}
 
@@ -253,6 +264,7 @@ class Sink9Biflow(Sink):
 
 class SinkWire(Sink):
     reply = "wire"
+    mtu = 1280
 
     @property
     def name(self):

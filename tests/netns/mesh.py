@@ -51,10 +51,10 @@ table {family} netbird {{
   chain netbird-mangle-prerouting {{ type filter hook prerouting priority -150; policy accept;
     {mark_in}
     {mark_out}
-    iifname "wt0" ct state new ct mark set 0x0001bd10
+    iifname "wt0" ct state new {set_in}
   }}
   chain netbird-mangle-postrouting {{ type filter hook postrouting priority -150; policy accept;
-    oifname "wt0" ct state new ct mark set 0x0001bd11
+    oifname "wt0" ct state new {set_out}
   }}
   chain netbird-rt-redirect {{ type nat hook prerouting priority -100; policy accept;
     {redirect}
@@ -80,11 +80,13 @@ MASQUERADE = """
 """
 
 
-def rules(family, lan, masquerade=True, exit_node=False, redirect="", extra=""):
+def rules(family, lan, masquerade=True, exit_node=False, redirect="", extra="", marks=True):
     word = "ip" if family == "ip" else "ip6"
     inside = "" if exit_node else f"{word} daddr {lan} "
     return RULES.format(
         family=family, redirect=redirect, masquerade=extra,
+        set_in="ct mark set 0x0001bd10" if marks else "accept",
+        set_out="ct mark set 0x0001bd11" if marks else "accept",
         mark_in=f'iifname "wt0" ct state new {inside}meta mark set 0x0001bd21' if masquerade else "",
         mark_out=f'iifname != "wt0" ct state new {word} saddr {lan} meta mark set 0x0001bd22' if masquerade else "")
 
@@ -148,22 +150,23 @@ class Mesh:
         self.lan_a.route("default via 10.20.0.1", "default via fd20::1")
         self.lan_b.route("default via 10.30.0.1")
 
-    def masquerade(self, on, exit_node=False):
-        """Loads the rules anew; flows that exist keep the translation they have."""
+    def masquerade(self, on, exit_node=False, marks=True):
+        """Loads the rules anew; flows that exist keep the translation they have. Without marks it is a mesh of plain
+        WireGuard."""
         lan4, lan6 = LAN["a"]
-        self.router_a.nft(rules("ip", lan4, on, exit_node, REDIRECT, MASQUERADE))
-        self.router_a.nft(rules("ip6", lan6, on))
+        self.router_a.nft(rules("ip", lan4, on, exit_node, REDIRECT, MASQUERADE, marks))
+        self.router_a.nft(rules("ip6", lan6, on, marks=marks))
         self.router_b.nft(rules("ip", LAN["b"][0], on))
 
-    def await_end(self, seconds=30, idle=None):
+    def await_end(self, seconds=30):
         """Waits until the routers' tables are empty, which repeated dumps bring about soon after the timeouts; flows
         with the collector do not count."""
         def ended():
             time.sleep(0.3)
             return not any("192.0.2." not in line for router in self.routers.values() for line in router.conntrack())
-        packets_end = time.monotonic()
+        began = time.monotonic()
         while not ended():
-            if time.monotonic() > packets_end + seconds:
+            if time.monotonic() > began + seconds:
                 raise TimeoutError("flows did not end: " + "\n".join(
                     line for router in self.routers.values() for line in router.conntrack()))
 
@@ -192,7 +195,8 @@ class Flow:
         return self.seen.reply != self.seen.original.inverse()
 
 
-ALICE, BOB, HOST, HOST2, REMOTE, WAN = "100.90.0.7", "100.90.0.8", "10.20.0.20", "10.20.0.50", "10.30.0.30", "203.0.113.9"
+ALICE, BOB, WAN = "100.90.0.7", "100.90.0.8", "203.0.113.9"
+HOST, HOST2, REMOTE = "10.20.0.20", "10.20.0.50", "10.30.0.30"
 ROUTER, ROUTER_B, OUTSIDE = "100.90.0.1", "100.90.0.2", "198.51.100.1"
 ALICE6, HOST6 = "fd12:3456:789a:1::7", "fd20::20"
 
@@ -202,14 +206,16 @@ def row(source, source_port, destination, destination_port, back, back_port, to,
 
 
 def traffic(mesh):
-    """Sends every kind of flow once and yields what each router must report of it. The letters are those of the table of
-    worked examples in the documentation of NetBird's rules: masquerade on, then off, then as an exit node."""
+    """Sends every kind of flow once and yields what each router must report of it; the letters name the ways NetBird's
+    rules translate. First with masquerade, then without, then as an exit node, at last without any marks."""
     yield from _masqueraded(mesh)
     yield from _protocols(mesh)
     mesh.masquerade(False)
     yield from _untranslated(mesh)
     mesh.masquerade(True, exit_node=True)
     yield from _exit_node(mesh)
+    mesh.masquerade(True, marks=False)
+    yield from _plain(mesh)
     mesh.masquerade(True)
 
 
@@ -281,9 +287,12 @@ def _protocols(m):
                packets.udp(m.alice, (ALICE6, 50102), (HOST6, 5102), m.lan_a, (HOST6, 5102), (900,), (1200, 9)), INBOUND)
     yield Flow("TCP reset", "a",
                packets.tcp(m.alice, (ALICE, 50103), (HOST, 5103), m.lan_a, (HOST, 5103), reset=True), INBOUND)
-    refused = packets.tcp_refused(m.alice, (ALICE, 50104), (HOST, 5104))
-    refused.reply = Tuple(HOST, "10.20.0.1", 5104, 50104)
-    yield Flow("TCP refused", "a", refused, INBOUND)
+    # The kernel drops a refused connection at once: these are exported within the second they happen in.
+    for number, port in enumerate((50104, 50114, 50124)):
+        refused = packets.tcp_refused(m.alice, (ALICE, port), (HOST, 5104))
+        refused.reply = Tuple(HOST, "10.20.0.1", 5104, port)
+        yield Flow(f"TCP refused {number + 1}", "a", refused, INBOUND)
+        time.sleep(0.35)
     yield Flow("TCP of a hundred writes", "a",
                packets.tcp(m.alice, (ALICE, 50105), (HOST, 5105), m.lan_a, (HOST, 5105), (1000,) * 60, (1400,) * 40),
                INBOUND)
@@ -296,7 +305,7 @@ def _protocols(m):
     yield Flow("GRE", "a", packets.gre(m.alice, ALICE, HOST, m.lan_a, HOST), INBOUND)
     yield Flow("ESP", "a", packets.esp(m.alice, ALICE, HOST, m.lan_a, HOST), INBOUND)
     yield Flow("SCTP", "a", packets.sctp(m.alice, ALICE, HOST, m.lan_a, HOST, (50106, 5106)), INBOUND)
-    # With its check of checksums on, the kernel leaves the pseudo header out for UDP-Lite and takes all of it for invalid.
+    # Its check of checksums leaves UDP-Lite's pseudo header out and takes every packet for invalid.
     m.router_a.sysctl(net__netfilter__nf_conntrack_checksum=0)
     yield Flow("UDP-Lite", "a", packets.udplite(m.alice, ALICE, HOST, m.lan_a, HOST, (50107, 5107)), INBOUND)
     m.router_a.sysctl(net__netfilter__nf_conntrack_checksum=1)
@@ -327,3 +336,11 @@ def _untranslated(m):
 def _exit_node(m):
     yield Flow("D exit node", "a", packets.tcp(m.alice, (ALICE, 51822), (WAN, 443), m.wan, (WAN, 443)), INBOUND,
                "wt0", "wan0", row(ALICE, 51822, WAN, 443, WAN, 443, OUTSIDE, 51822))
+
+
+def _plain(m):
+    yield Flow("peer to LAN, no marks", "a",
+               packets.udp(m.bob, (BOB, 50120), (HOST, 5120), m.lan_a, (HOST, 5120), (44,), (55,)), NO_MARK)
+    yield Flow("LAN to peer, no marks", "a",
+               packets.udp(m.lan_a, (HOST, 50121), (BOB, 5121), m.bob, (BOB, 5121), (66,), (77, 88)), NO_MARK, "eth0",
+               "wt0")

@@ -9,8 +9,8 @@ import sys
 import lib
 import mesh
 
-PAIR = re.compile(r"src=(\S+) dst=(\S+)(?: sport=(\d+) dport=(\d+))?(?: srckey=0x0 dstkey=0x0)?(?: type=(\d+) code=(\d+) id=\d+)?"
-                  r" packets=(\d+) bytes=(\d+)")
+PAIR = re.compile(r"src=(\S+) dst=(\S+)(?: sport=(\d+) dport=(\d+))?(?: srckey=0x0 dstkey=0x0)?"
+                  r"(?: type=(\d+) code=(\d+) id=\d+)? packets=(\d+) bytes=(\d+)")
 
 
 def parse(line):
