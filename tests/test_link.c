@@ -154,6 +154,8 @@ count_lines(const char *part)
 static struct {
 	const char *answer[3];      /* none: the name does not exist */
 	unsigned asked;
+	bool slow;                  /* the answer waits for give_answer */
+	GTask *waiting;
 } names;
 
 typedef GResolver test_resolver;
@@ -168,19 +170,30 @@ free_addresses(void *addresses)
 }
 
 static void
-lookup_async(GResolver *resolver, const char *host, GCancellable *cancellable, GAsyncReadyCallback done, void *data)
+give_answer(GTask *task)
 {
-	GTask *task = g_task_new(resolver, cancellable, done, data);
 	GList *addresses = NULL;
 
-	names.asked++;
 	for (size_t i = 0; i < G_N_ELEMENTS(names.answer) && names.answer[i]; i++)
 		addresses = g_list_append(addresses, g_inet_address_new_from_string(names.answer[i]));
 	if (addresses)
 		g_task_return_pointer(task, addresses, free_addresses);
 	else
-		g_task_return_new_error(task, G_RESOLVER_ERROR, G_RESOLVER_ERROR_NOT_FOUND, "%s: no such name", host);
+		g_task_return_new_error(task, G_RESOLVER_ERROR, G_RESOLVER_ERROR_NOT_FOUND, "no such name");
 	g_object_unref(task);
+}
+
+static void
+lookup_async(GResolver *resolver, const char *host, GCancellable *cancellable, GAsyncReadyCallback done, void *data)
+{
+	GTask *task = g_task_new(resolver, cancellable, done, data);
+
+	(void)host;
+	names.asked++;
+	if (names.slow)
+		names.waiting = task;
+	else
+		give_answer(task);
 }
 
 static GList *
@@ -1138,6 +1151,41 @@ test_tcp_black_hole(void)
 	close(listener);
 }
 
+/* An answer that was asked for while all was well, and comes while the link waits, must not cut the wait short. */
+static void
+test_late_answer(void)
+{
+	struct seen seen;
+	uint16_t port = 0;
+	int listener = listen_on("127.0.0.1", &port);
+	GResolver *before = use_test_resolver("127.0.0.1");
+	struct link *link = open_link(&seen, LINK_TCP, "collector.example", port);
+	int fd = accept_from(listener);
+
+	CU_ASSERT_TRUE(SPIN(1000, seen.opened == 1));
+	names.slow = true;
+	CU_ASSERT_TRUE(SPIN(1500, names.waiting));
+	reset(fd);
+	CU_ASSERT_TRUE(SPIN(200, !link_is_open(link)));
+	int64_t lost_at = g_get_monotonic_time();
+	spin_for(100);
+	names.slow = false;
+	give_answer(names.waiting);
+	CU_ASSERT_TRUE(SPIN(2000, seen.opened == 2));
+	CU_ASSERT_TRUE(seen.opened_at - lost_at >= 950000);
+
+	/* And one that comes after the link is gone. */
+	names.slow = true;
+	names.waiting = NULL;
+	CU_ASSERT_TRUE(SPIN(1500, names.waiting));
+	link_close(link, 0);
+	give_answer(names.waiting);
+	spin_for(50);
+	CU_ASSERT_EQUAL(seen.opened, 2);
+	restore_resolver(before);
+	close(listener);
+}
+
 /* ---- the end ---- */
 
 /* A collector in a process of its own that begins to read late. Exits with zero if it got n whole messages. */
@@ -1428,6 +1476,7 @@ main(void)
 		{ "TCP reset and come back", test_tcp_reset },
 		{ "TCP backs off", test_tcp_back_off },
 		{ "TCP into a black hole", test_tcp_black_hole },
+		{ "an answer that comes late", test_late_answer },
 		{ "close with patience and without", test_close },
 		{ "adopted socket", test_adopted },
 		{ "adopted socket, idle", test_adopted_idle },
