@@ -422,7 +422,7 @@ test_only_v6_prefixes_many(void)
 		agree("sixteen IPv6 addresses", &(struct source_filter){ .ignore = ignore, .n_ignore = PREFIXES });
 }
 
-/* What waits in the socket when the filter changes is the old filter's; and a filter that is refused changes nothing. */
+/* What waits in the socket when the filter changes is the old filter's; a filter that is refused changes nothing. */
 static void
 test_changes(void)
 {
@@ -463,7 +463,8 @@ test_rule(void)
 	const struct source_prefix ignore = prefix_of("100.64.0.0", 10);
 	static const struct source_mark mark[] = { { 0x1bd10, 0xffffffff } };
 	static const uint8_t protocol[] = { IPPROTO_TCP };
-	struct flow tested = { .family = 4, .protocol = IPPROTO_TCP, .mark = 0x1bd10, .original.source.v4 = { 100, 63, 0, 1 } };
+	struct flow tested = { .family = 4, .protocol = IPPROTO_TCP, .mark = 0x1bd10,
+	                       .original.source.v4 = { 100, 63, 0, 1 } };
 	const struct source_filter filter = { &ignore, 1, mark, 1, protocol, 1 };
 
 	CU_ASSERT_TRUE(filter_passes(&filter, &tested));
