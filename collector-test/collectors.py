@@ -33,6 +33,7 @@ class Collector:
 
     protocol, records, transport = "ipfix", "uniflow", "udp"
     reply = "mirror"
+    ipv6 = False                # how the daemon reaches it
     mtu = None                  # configured; None: the daemon takes the path's
     seconds = False             # shows times rounded up to whole seconds
     cannot = {}                 # word: why it is not shown
@@ -271,6 +272,14 @@ class SinkWire(Sink):
         return "capture ipfix wire tuples"
 
 
+class Sink6(Sink):
+    ipv6 = True
+
+    @property
+    def name(self):
+        return "capture ipfix over ipv6"
+
+
 class SinkTcp(Sink):
     transport = "tcp"
 
@@ -366,7 +375,7 @@ class Tshark:
     """tshark over the capture of everything that was exported."""
 
     def __init__(self, capture, ports, tcp_ports=()):
-        self.arguments = ["tshark", "-n", "-r", str(capture)]
+        self.arguments = ["tshark", "-n", "-o", "udp.check_checksum:TRUE", "-r", str(capture)]
         for port in ports:
             self.arguments += ["-d", f"udp.port=={port},cflow"]
         for port in tcp_ports:
@@ -384,13 +393,14 @@ class Tshark:
     def shown(self):
         """{port: records}."""
         ports = {}
-        packets = json.loads(self.run("-Y", "cflow", "-T", "json", "-J", "ip udp tcp cflow"), object_pairs_hook=list)
+        text = self.run("-Y", "cflow", "-T", "json", "-J", "ip ipv6 udp tcp cflow")
+        packets = json.loads(text, object_pairs_hook=list)
         for packet in packets:
             layers = dict(dict(packet)["_source"])["layers"]
             named = dict(layers)
             transport = dict(named.get("udp") or named["tcp"])
             port = int(transport.get("udp.dstport") or transport["tcp.dstport"])
-            router = dict(named["ip"])["ip.src"]
+            router = dict(named["ip"])["ip.src"] if "ip" in named else dict(named["ipv6"])["ipv6.src"]
             for message in (value for key, value in layers if key == "cflow"):
                 ports.setdefault(port, []).extend(self._records(router, message))
         return ports

@@ -129,18 +129,18 @@ class Mesh:
         self.router_a.address("wt0", "100.90.0.1/16", "fd12:3456:789a:1::1/64")
         self.router_a.address("eth0", "10.20.0.1/24", "fd20::1/64")
         self.router_a.address("wan0", "198.51.100.1/24")
-        self.router_a.address("exp0", "192.0.2.1/30")
+        self.router_a.address("exp0", "192.0.2.1/30", "2001:db8:a::1/64")
         self.router_b.address("wt0", "100.90.0.2/16", "fd12:3456:789a:1::2/64")
         self.router_b.address("eth0", "10.30.0.1/24")
-        self.router_b.address("exp0", "192.0.2.5/30")
+        self.router_b.address("exp0", "192.0.2.5/30", "2001:db8:b::1/64")
         self.alice.address("wt0", "100.90.0.7/16", "fd12:3456:789a:1::7/64")
         self.bob.address("wt0", "100.90.0.8/16")
         self.lan_a.address("eth0", "10.20.0.20/24", "10.20.0.50/24", "fd20::20/64")
         self.lan_b.address("eth0", "10.30.0.30/24")
         self.wan.address("eth0", "198.51.100.254/24")
         self.wan.address("lo", "203.0.113.9/32")
-        self.collector.address("a0", "192.0.2.2/30")
-        self.collector.address("b0", "192.0.2.6/30")
+        self.collector.address("a0", "192.0.2.2/30", "2001:db8:a::2/64")
+        self.collector.address("b0", "192.0.2.6/30", "2001:db8:b::2/64")
 
     def _route(self):
         self.router_a.route("10.30.0.0/24 via 100.90.0.2", "default via 198.51.100.254", "192.0.2.6 via 192.0.2.2")
@@ -163,7 +163,8 @@ class Mesh:
         with the collector do not count."""
         def ended():
             time.sleep(0.3)
-            return not any("192.0.2." not in line for router in self.routers.values() for line in router.conntrack())
+            return all("192.0.2." in line or "2001:db8:" in line
+                       for router in self.routers.values() for line in router.conntrack())
         began = time.monotonic()
         while not ended():
             if time.monotonic() > began + seconds:
