@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "source/question.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -99,68 +98,4 @@ walk_step(struct walk *walk, walk_entry *entry, void *data)
 		left -= whole;
 	}
 	return WALK_GOES_ON;
-}
-
-void
-pressure_open(struct pressure *pressure)
-{
-	*pressure = (struct pressure){ .fd = netlink_open(NETLINK_NETFILTER, PATIENCE) };
-}
-
-void
-pressure_close(struct pressure *pressure)
-{
-	if (pressure->fd >= 0)
-		close(pressure->fd);
-	pressure->fd = -1;
-}
-
-static int
-add_early_drops(const struct nlattr *attribute, void *data)
-{
-	if (mnl_attr_get_type(attribute) == CTA_STATS_EARLY_DROP && mnl_attr_get_payload_len(attribute) == 4)
-		*(uint64_t *)data += be32toh(mnl_attr_get_u32(attribute));
-	return MNL_CB_OK;
-}
-
-static int
-add_processor(const struct nlmsghdr *message, void *data)
-{
-	return mnl_attr_parse(message, sizeof(struct nfgenmsg), add_early_drops, data);
-}
-
-/* The sum over all processors. */
-static bool
-read_early_drops(struct pressure *pressure, uint64_t *drops)
-{
-	uint8_t octets[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
-	int state = MNL_CB_OK;
-
-	*drops = 0;
-	if (pressure->fd < 0 || !ask(pressure->fd, IPCTNL_MSG_CT_GET_STATS_CPU, 0))
-		return false;
-	while (state > MNL_CB_STOP) {
-		ssize_t n = recv(pressure->fd, octets, sizeof octets, 0);
-		if (n <= 0)
-			return false;
-		state = mnl_cb_run(octets, n, 0, 0, add_processor, drops);
-	}
-	return state == MNL_CB_STOP;
-}
-
-bool
-pressure_rising(struct pressure *pressure, uint64_t now)
-{
-	const uint64_t fifth = 200000000;
-	uint64_t drops;
-
-	if (pressure->asked_at && now - pressure->asked_at < fifth)
-		return pressure->rising;
-	if (!read_early_drops(pressure, &drops))
-		return false;
-	/* The first answer only says where the count stands. */
-	pressure->rising = pressure->asked_at && drops > pressure->early_drops;
-	pressure->early_drops = drops;
-	pressure->asked_at = now;
-	return pressure->rising;
 }

@@ -32,18 +32,4 @@ enum walk_state {
 /* Reads one datagram of the answer. Waits for the kernel to fill it, which takes well under a millisecond. */
 enum walk_state walk_step(struct walk *walk, walk_entry *entry, void *data);
 
-/* Whether the table is under pressure: the kernel counts the entries it threw out early to make room. */
-struct pressure {
-	int fd;                     /* -1: the kernel could not be asked */
-	uint64_t early_drops;
-	uint64_t asked_at;          /* ns, any clock that goes forward */
-	bool rising;
-};
-
-void pressure_open(struct pressure *pressure);
-void pressure_close(struct pressure *pressure);
-
-/* True if the kernel threw out entries within about the last second. Asks it at most five times a second. */
-bool pressure_rising(struct pressure *pressure, uint64_t now);
-
 #endif

@@ -13,6 +13,7 @@
 #include "source/events.h"
 #include "source/filter.h"
 #include "source/labels.h"
+#include "source/pressure.h"
 #include "source/question.h"
 #include "source/settings.h"
 #include "source/settle.h"
