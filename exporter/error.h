@@ -8,7 +8,8 @@
 /* Errors of set-up, never of the hot path. The message names the object (file, line, key, address) and reads as one
  * whole line; the code is the exit status the program ends with if nothing better can be done (sysexits.h):
  * EX_USAGE command line, EX_CONFIG configuration or template, EX_NOPERM a capability is missing, EX_UNAVAILABLE the
- * kernel lacks a feature, EX_OSERR out of memory or another failure of the system. */
+ * kernel lacks a feature or the daemon does not run, EX_DATAERR a stream or file of records is damaged, EX_IOERR it
+ * cannot be read, EX_OSERR out of memory or another failure of the system. */
 #define PEERFLOW_ERROR (g_quark_from_static_string("peerflow"))
 
 #endif

@@ -103,7 +103,7 @@ static const struct word_row {
 } words[WORDS] = {
 #define FIELD(name, element, enterprise, octets, kind, ...) \
 	[WORD_##name] = { WHOSE_##enterprise, element, FIT_##kind(octets) },
-#include "../templates/fields.def"
+#include "fields.def"
 #undef FIELD
 	[WORD_interfaceName] = { WHOSE_IANA, 82, 1, WORD_VARIABLE - 1 },
 	[WORD_interfaceDescription] = { WHOSE_IANA, 83, 1, WORD_VARIABLE - 1 },

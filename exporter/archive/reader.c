@@ -36,7 +36,7 @@ typedef struct {
 
 struct __attribute__((packed)) wire_flow {
 #define FIELD(name, element, enterprise, octets, kind, ...) IPFIX_##enterprise(TYPE_##kind##_##octets name;)
-#include "../templates/fields.def"
+#include "fields.def"
 #undef FIELD
 };
 
@@ -136,7 +136,7 @@ model_fill(struct reader *reader)
 #define MODEL_OWN(...) model_add(reader, __VA_ARGS__);
 #define FIELD(name, element, enterprise, octets, kind, ...) \
 	MODEL_##enterprise(#name, element, octets, MODEL_##kind(octets))
-#include "../templates/fields.def"
+#include "fields.def"
 #undef FIELD
 	model_add(reader, "peerflowNothing", ELEMENT_NOTHING, 1, FB_UINT_8, FB_IE_F_ENDIAN);
 }
@@ -157,7 +157,7 @@ append_flow(struct reader *reader, fbTemplate_t *template)
 {
 #define FIELD(name, element, enterprise, octets, ...) \
 	IPFIX_##enterprise(append(template, ENTERPRISE_##enterprise, element, octets);)
-#include "../templates/fields.def"
+#include "fields.def"
 #undef FIELD
 }
 
@@ -190,7 +190,7 @@ static const struct place {
 #define PLACE_NAME(...) .octets = 0
 #define FIELD(name, element, enterprise, octets_, kind, semantics, only, member, ...) \
 	[WORD_##name] = { IPFIX_##enterprise(PLACE_##kind(name, octets_, member)) },
-#include "../templates/fields.def"
+#include "fields.def"
 #undef FIELD
 };
 

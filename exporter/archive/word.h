@@ -8,7 +8,7 @@
  * comes in. NetFlow v9's own rows have a number too, so that a bit is a row, but no IPFIX template ever has them. */
 enum word {
 #define FIELD(name, ...) WORD_##name,
-#include "../templates/fields.def"
+#include "fields.def"
 #undef FIELD
 	WORD_interfaceName,
 	WORD_interfaceDescription,
