@@ -117,7 +117,7 @@ class Program:
         self.log = pathlib.Path(log)
         with namespace.entered(), open(log, "wb") as output:
             self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, cwd=self.log.parent,
-                                            stderr=subprocess.STDOUT, preexec_fn=_die_with_parent,
+                                            stderr=subprocess.STDOUT, preexec_fn=_die_with_parent, process_group=0,
                                             env={**os.environ, "TZ": "UTC", **(environment or {})})
 
     def text(self):
@@ -132,14 +132,18 @@ class Program:
         wait_until(printed, seconds, f"{self.name} prints {text!r}")
 
     def stop(self, number=signal.SIGTERM, seconds=10):
-        """Ends the program in order and returns its exit status; what does not listen is killed."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        """Ends the program in order and returns its exit status; what does not listen is killed, and so are children
+        that outlive it, such as nfacctd's plugins. They share its process group, whose number is its own as long as
+        it has not been waited for."""
+        if self.process.returncode is None:
+            os.kill(self.process.pid, number)       # send_signal() may wait for it
+            with contextlib.suppress(TimeoutError):
+                wait_until(self._ended, seconds, f"{self.name} ends")
+            os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.wait()
+
+    def _ended(self):
+        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
 
 def _die_with_parent():
