@@ -61,10 +61,13 @@ listen_at(struct live *live, GError **error)
 	live->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (live->fd < 0)
 		return fail(live, "no socket", error);
-	/* On the descriptor, before bind: the file then never has wider permissions, not even for a moment. */
+	/* On the descriptor, before bind: the file then never has wider permissions, not even for a moment. But the umask
+	 * narrows them, and to connect takes the right to write. */
 	fchmod(live->fd, 0660);
 	if (bind(live->fd, (const struct sockaddr *)&address, sizeof address) < 0)
 		return fail(live, "cannot bind", error);
+	if (chmod(live->path, 0660) < 0)
+		return fail(live, "its permissions cannot be set", error);
 	return listen(live->fd, BACKLOG) == 0 || fail(live, "cannot listen", error);
 }
 
