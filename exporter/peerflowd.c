@@ -43,7 +43,7 @@ parse_arguments(int *argc, char ***argv, struct arguments *arguments, GError **e
 static int
 fail(int status, const GError *error)
 {
-	g_printerr("peerflowd: %s\n", error->message);
+	g_critical("%s", error->message);
 	return status;
 }
 
