@@ -106,17 +106,17 @@ test_netflow9(void)
 	add(STREAM_PROCESS, SET_OPTIONS_TEMPLATES_NETFLOW9, 0x55, 6, RECORD_TEMPLATE);
 	add(STREAM_PROCESS, 281, 0x66, 4, RECORD_OPTIONS);
 	CU_ASSERT_EQUAL_FATAL(batch_take(&batch, now, true, &message), 3);
-	/* sysUpTime is 123000: that of the whole second beside it. */
+	/* sysUpTime is 124000: that of the whole second beside it, which is not before any flow. */
 	EXPECT(&message[0], "templates, two FlowSets, count 2",
-	       0, 9,  0, 2,  0, 1, 0xe0, 0x78,  0x65, 0x53, 0xf1, 0x7b,  0, 0, 0, 0,  0x0a, 0x5a, 0, 1,
+	       0, 9,  0, 2,  0, 1, 0xe4, 0x60,  0x65, 0x53, 0xf1, 0x7c,  0, 0, 0, 0,  0x0a, 0x5a, 0, 1,
 	       0, 0,  0, 12,  0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
 	       0, 0,  0, 12,  0x12, 0x12, 0x12, 0x12, 0x12, 0x12, 0x12, 0x12);
 	EXPECT(&message[1], "flows padded, count 3, the second message",
-	       0, 9,  0, 3,  0, 1, 0xe0, 0x78,  0x65, 0x53, 0xf1, 0x7b,  0, 0, 0, 1,  0x0a, 0x5a, 0, 1,
+	       0, 9,  0, 3,  0, 1, 0xe4, 0x60,  0x65, 0x53, 0xf1, 0x7c,  0, 0, 0, 1,  0x0a, 0x5a, 0, 1,
 	       1, 0,  0, 8,  0x22, 0x22, 0x22, 0,
 	       1, 1,  0, 12,  0x33, 0x33, 0x33,  0x44, 0x44, 0x44,  0, 0);
 	EXPECT(&message[2], "Source ID 0 counts its own messages",
-	       0, 9,  0, 2,  0, 1, 0xe0, 0x78,  0x65, 0x53, 0xf1, 0x7b,  0, 0, 0, 0,  0, 0, 0, 0,
+	       0, 9,  0, 2,  0, 1, 0xe4, 0x60,  0x65, 0x53, 0xf1, 0x7c,  0, 0, 0, 0,  0, 0, 0, 0,
 	       0, 1,  0, 12,  0x55, 0x55, 0x55, 0x55, 0x55, 0x55,  0, 0,
 	       1, 0x19,  0, 8,  0x66, 0x66, 0x66, 0x66);
 }
@@ -266,14 +266,15 @@ static void
 test_uptime(void)
 {
 	const struct message *message;
-	const uint64_t day = 86400000, last = (1ull << 32) - day;
+	const uint64_t day = 86400000, last = ((1ull << 32) - day) / 1000 * 1000;
 
 	begin(WIRE_NETFLOW9, 1232);
 	CU_ASSERT_EQUAL(uptime_at(boot), 0);
-	CU_ASSERT_EQUAL(uptime_at(boot + 999), 0);
-	CU_ASSERT_EQUAL(uptime_at(boot + last), last / 1000 * 1000);
+	CU_ASSERT_EQUAL(uptime_at(boot + 1), 1000);
+	CU_ASSERT_EQUAL(uptime_at(boot + 1000), 1000);
+	CU_ASSERT_EQUAL(uptime_at(boot + last), last);
 	CU_ASSERT_EQUAL(batch.boot, boot);
-	CU_ASSERT_EQUAL(uptime_at(boot + last + 1000), last / 1000 * 1000 + 1000);
+	CU_ASSERT_EQUAL(uptime_at(boot + last + 1000), last + 1000);
 	CU_ASSERT_EQUAL(batch.boot, boot + last + 1000 - (1ull << 31));
 	/* With a message open that counts from the old zero, it stays. */
 	begin(WIRE_NETFLOW9, 1232);
@@ -291,8 +292,8 @@ test_uptime(void)
 	CU_ASSERT_EQUAL(batch.boot, 0);
 }
 
-/* The zero of sysUpTime may have milliseconds; what collectors compute from the header is exactly it, and never lies
- * after the header's own second. */
+/* The zero of sysUpTime may have milliseconds; what collectors compute from the header is exactly it, and no record
+ * is later than the header. */
 static void
 test_uptime_exact(void)
 {
@@ -305,6 +306,7 @@ test_uptime_exact(void)
 		add(STREAM_FLOWS, SET, 1, 4, RECORD_FLOW);
 		batch_take(&batch, boot + 1000 + i, true, &message);
 		wrong += be32(message->octets + 8) * 1000ull - be32(message->octets + 4) != boot + 123;
+		wrong += be32(message->octets + 8) * 1000ull < boot + 1000 + i;
 	}
 	CU_ASSERT_EQUAL(wrong, 0);
 }

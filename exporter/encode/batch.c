@@ -157,8 +157,16 @@ write_header_ipfix(struct batch *batch, unsigned i, uint64_t now)
 	batch->sequence[stream] += batch->slot[i].records;
 }
 
-/* RFC 3954 section 5.1: the sequence counts messages. Collectors take sysUpTime for the instant of the whole second
- * beside it; anything finer would shift all times of the message by up to 999 ms. */
+/* Collectors take sysUpTime for the instant of the whole second beside it; anything finer would shift all times of the
+ * message by up to 999 ms. The second is the one that ends: of a flow that ended in it and left at once, the one that
+ * began would be earlier than the flow, and there are collectors that then see a wrap and are 49.7 days off. */
+static uint64_t
+whole_second(uint64_t now)
+{
+	return (now + 999) / 1000;
+}
+
+/* RFC 3954 section 5.1: the sequence counts messages. */
 static void
 write_header_netflow9(struct batch *batch, unsigned i, uint64_t now)
 {
@@ -167,8 +175,8 @@ write_header_netflow9(struct batch *batch, unsigned i, uint64_t now)
 
 	put_u16(&header, WIRE_NETFLOW9);
 	put_u16(&header, batch->slot[i].all_records);
-	put_u32(&header, now / 1000 * 1000 - batch->boot);
-	put_u32(&header, now / 1000);
+	put_u32(&header, whole_second(now) * 1000 - batch->boot);
+	put_u32(&header, whole_second(now));
 	put_u32(&header, batch->sequence[stream]);
 	put_u32(&header, stream == STREAM_FLOWS ? batch->domain : 0);
 	batch->sequence[stream]++;
@@ -181,7 +189,7 @@ write_header_netflow9(struct batch *batch, unsigned i, uint64_t now)
 static void
 move_boot(struct batch *batch, uint64_t now)
 {
-	if (!batch->open && now / 1000 * 1000 - batch->boot > uptime_limit)
+	if (!batch->open && whole_second(now) * 1000 - batch->boot > uptime_limit)
 		batch->boot = now > uptime_half ? now - uptime_half : 0;
 }
 
