@@ -497,7 +497,8 @@ test_source_address(void)
 	/* Of a name with both families, the one that suits the source address. */
 	GResolver *before = use_test_resolver("::1");
 	names.answer[1] = "127.0.0.1";
-	options = (struct link_options) { .name = "test", .host = "x", .port = 9, .source_address = "127.0.0.5", .retry = 1 };
+	options.host = "x";
+	options.source_address = "127.0.0.5";
 	seen = (struct seen) { 0 };
 	link = link_open(&options, &handler, &seen, NULL);
 	CU_ASSERT_TRUE(SPIN(1000, seen.opened));
@@ -1218,7 +1219,8 @@ test_close(void)
 	setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	CU_ASSERT_EQUAL_FATAL(listen(listener, 1), 0);
 	struct link_options options = {
-		.name = "test", .host = "127.0.0.1", .port = port, .transport = LINK_TCP, .retry = 1, .resolve = 1, .queue = 16 << 20,
+		.name = "test", .host = "127.0.0.1", .port = port, .transport = LINK_TCP,
+		.retry = 1, .resolve = 1, .queue = 16 << 20,
 	};
 	g_string_truncate(lines, 0);
 
@@ -1301,8 +1303,9 @@ static struct flow
 flow_of(uint8_t protocol, const struct sockaddr_storage *from, const struct sockaddr_storage *to)
 {
 	struct flow flow = { .protocol = protocol, .family = from->ss_family == AF_INET ? 4 : 6 };
-	size_t offset = flow.family == 4 ? offsetof(struct sockaddr_in, sin_addr) : offsetof(struct sockaddr_in6, sin6_addr);
-	size_t size = flow.family == 4 ? 4 : 16;
+	bool v4 = flow.family == 4;
+	size_t offset = v4 ? offsetof(struct sockaddr_in, sin_addr) : offsetof(struct sockaddr_in6, sin6_addr);
+	size_t size = v4 ? 4 : 16;
 
 	memcpy(&flow.original.source, (const char *)from + offset, size);
 	memcpy(&flow.original.destination, (const char *)to + offset, size);

@@ -448,7 +448,7 @@ read_addresses(const struct link_options *options, union endpoint *literal, unio
 		return true;
 	if (literal->any.sa_family == source->any.sa_family)
 		return true;
-	g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "collector %s: source address %s and host %s are of different families",
+	g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "collector %s: source address %s and host %s differ in family",
 	            options->name, options->source_address, options->host);
 	return false;
 }
