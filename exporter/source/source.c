@@ -32,12 +32,13 @@ enum {
 	LABELS_MOST = 65536,
 };
 
-/* A descriptor that is looked at after a nap. Made once; a wake-up allocates nothing. */
+/* A descriptor that is looked at after a nap. Made once; a wake-up allocates nothing. What to wait for is changed in
+ * place, because GLib's own calls for that wake the loop they are called from, at several system calls each. */
 struct napper {
 	GSource base;
-	gpointer tag;
+	GPollFD poll;
 	int nap;                    /* microseconds */
-	bool napping;
+	int64_t until;              /* monotonic microseconds; zero: awake, waiting for the first event */
 };
 
 struct source {
@@ -166,25 +167,58 @@ adapt_nap(struct napper *napper, uint64_t events)
 }
 
 static gboolean
+napper_prepare(GSource *base, gint *timeout)
+{
+	const struct napper *napper = (const struct napper *)base;
+	const int64_t left = napper->until - g_source_get_time(base);
+
+	*timeout = -1;
+	if (!napper->until)
+		return false;
+	*timeout = left > 0 ? (left + 999) / 1000 : 0;
+	return left <= 0;
+}
+
+/* An error, which is an overrun, cuts the nap short: poll would report it again and again. */
+static gboolean
+napper_check(GSource *base)
+{
+	const struct napper *napper = (const struct napper *)base;
+
+	return napper->poll.revents || (napper->until && napper->until <= g_source_get_time(base));
+}
+
+static void
+fall_asleep(struct napper *napper)
+{
+	napper->until = g_source_get_time(&napper->base) + napper->nap;
+	napper->poll.events = 0;
+}
+
+static void
+wake_up(struct napper *napper)
+{
+	napper->until = 0;
+	napper->poll.events = G_IO_IN;
+}
+
+static gboolean
 napper_dispatch(GSource *base, GSourceFunc callback, gpointer data)
 {
 	struct napper *napper = (struct napper *)base;
 	struct source *source = data;
+	const uint64_t before = source->counters.events;
 	(void)callback;
 
-	if (!napper->napping) {
-		napper->napping = true;
-		g_source_modify_unix_fd(base, napper->tag, 0);
-		g_source_set_ready_time(base, g_get_monotonic_time() + napper->nap);
+	if (!napper->until && !(napper->poll.revents & G_IO_ERR)) {
+		fall_asleep(napper);
 		return G_SOURCE_CONTINUE;
 	}
-	const uint64_t before = source->counters.events;
+	/* With the budget used up the nap is still over: the next turn goes on at once. */
 	if (drain(source) == EVENTS_MORE)
-		return G_SOURCE_CONTINUE;   /* the ready time has passed: next turn, at once */
+		return G_SOURCE_CONTINUE;
 	adapt_nap(napper, source->counters.events - before);
-	napper->napping = false;
-	g_source_set_ready_time(base, -1);
-	g_source_modify_unix_fd(base, napper->tag, G_IO_IN);
+	wake_up(napper);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -199,13 +233,16 @@ no_callback(gpointer data)
 static struct napper *
 napper_new(int fd, struct source *source)
 {
-	static GSourceFuncs functions = { .dispatch = napper_dispatch };
+	static GSourceFuncs functions = { napper_prepare, napper_check, napper_dispatch, NULL, NULL, NULL };
 	GSource *base = g_source_new(&functions, sizeof(struct napper));
 	struct napper *napper = (struct napper *)base;
 
 	napper->nap = NAP_MOST;
-	napper->napping = false;
-	napper->tag = g_source_add_unix_fd(base, fd, G_IO_IN);
+	napper->until = 0;
+	napper->poll = (GPollFD){ .fd = fd, .events = G_IO_IN };
+	g_source_add_poll(base, &napper->poll);
+	/* It never does. But a source that must not is taken out of the loop while it runs, which costs four system calls. */
+	g_source_set_can_recurse(base, true);
 	g_source_set_callback(base, no_callback, source, NULL);
 	g_source_attach(base, NULL);
 	return napper;
