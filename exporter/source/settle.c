@@ -130,7 +130,9 @@ ended_in_order(const struct flow *flow)
 	case IPPROTO_TCP:
 		return flow->state >= TCP_CONNTRACK_FIN_WAIT && flow->state <= TCP_CONNTRACK_CLOSE;
 	case IPPROTO_SCTP:
-		return flow->state >= SCTP_CONNTRACK_SHUTDOWN_SENT && flow->state <= SCTP_CONNTRACK_SHUTDOWN_ACK_SENT;
+		/* SHUTDOWN COMPLETE and ABORT both leave CLOSED behind. */
+		return flow->state == SCTP_CONNTRACK_CLOSED
+		       || (flow->state >= SCTP_CONNTRACK_SHUTDOWN_SENT && flow->state <= SCTP_CONNTRACK_SHUTDOWN_ACK_SENT);
 	case IPPROTO_DCCP:
 		return flow->state >= DCCP_CLOSEREQ && flow->state <= DCCP_TIMEWAIT;
 	default:
