@@ -44,7 +44,7 @@ struct exporter {
 	GSource *flush;             /* ready when a partly full message has waited long enough */
 	guint loss_timer;
 	uint64_t overruns_said;
-	GHashTable *drops_said;     /* collector name -> flow records */
+	GHashTable *drops_said;     /* struct output -> flow records */
 };
 
 static const struct names no_names;
@@ -203,6 +203,55 @@ on_viewer(int fd, void *data)
 		g_warning("live-socket: %s", error->message);
 }
 
+/* What was lost lately, once a minute and at the end, and only if there is something to say. */
+
+static void
+report_drops(struct exporter *exporter, const struct output *output)
+{
+	const uint64_t dropped = output_counters(output)->flow_records_dropped;
+	uint64_t *said = g_hash_table_lookup(exporter->drops_said, output);
+
+	if (!said) {
+		said = g_new0(uint64_t, 1);
+		g_hash_table_insert(exporter->drops_said, (void *)output, said);
+	}
+	if (dropped > *said)
+		g_warning("collector %s: %" PRIu64 " flow records could not be sent since the last report", output_name(output),
+		          dropped - *said);
+	*said = dropped;
+}
+
+static void
+report_overruns(struct exporter *exporter)
+{
+	const uint64_t overruns = source_counters(exporter->source)->overruns;
+
+	if (overruns > exporter->overruns_said)
+		g_warning("the kernel dropped flow ends %" PRIu64 " times since the last report",
+		          overruns - exporter->overruns_said);
+	exporter->overruns_said = overruns;
+}
+
+static gboolean
+on_loss_report(gpointer data)
+{
+	struct exporter *exporter = data;
+
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		report_drops(exporter, exporter->outputs->pdata[i]);
+	report_overruns(exporter);
+	return G_SOURCE_CONTINUE;
+}
+
+/* What is lost from here on, output_close says itself. */
+static void
+close_output(struct exporter *exporter, struct output *output, unsigned patience)
+{
+	report_drops(exporter, output);
+	g_hash_table_remove(exporter->drops_said, output);
+	output_close(output, patience);
+}
+
 /* Configuration. */
 
 static void
@@ -289,7 +338,7 @@ open_outputs(struct exporter *exporter)
 			g_warning("%s", error->message);
 	}
 	for (guint i = 0; i < old->len; i++)
-		output_close(old->pdata[i], RELOAD_PATIENCE);
+		close_output(exporter, old->pdata[i], RELOAD_PATIENCE);
 }
 
 static bool
@@ -348,39 +397,6 @@ exporter_reload(struct exporter *exporter, GError **error)
 	return true;
 }
 
-/* What was lost lately, once a minute and only if there is something to say. */
-
-static void
-report_drops(struct exporter *exporter, const struct output *output)
-{
-	const uint64_t dropped = output_counters(output)->flow_records_dropped;
-	uint64_t *said = g_hash_table_lookup(exporter->drops_said, output_name(output));
-
-	if (!said) {
-		said = g_new0(uint64_t, 1);
-		g_hash_table_insert(exporter->drops_said, g_strdup(output_name(output)), said);
-	}
-	if (dropped > *said)
-		g_warning("collector %s: %" PRIu64 " flow records could not be sent since the last report", output_name(output),
-		          dropped - *said);
-	*said = dropped;
-}
-
-static gboolean
-on_loss_report(gpointer data)
-{
-	struct exporter *exporter = data;
-	const struct source_counters *counters = source_counters(exporter->source);
-
-	for (guint i = 0; i < exporter->outputs->len; i++)
-		report_drops(exporter, exporter->outputs->pdata[i]);
-	if (counters->overruns > exporter->overruns_said)
-		g_warning("the kernel dropped flow ends %" PRIu64 " times since the last report",
-		          counters->overruns - exporter->overruns_said);
-	exporter->overruns_said = counters->overruns;
-	return G_SOURCE_CONTINUE;
-}
-
 /* Opening and closing. */
 
 static bool
@@ -431,7 +447,7 @@ exporter_open(const char *config_path, GError **error)
 	exporter->interfaces = g_array_new(false, false, sizeof(struct interface_name));
 	exporter->outputs = g_ptr_array_new();
 	exporter->viewers = g_ptr_array_new();
-	exporter->drops_said = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	exporter->drops_said = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	exporter->flush = flush_new(exporter);
 	if (!open_stages(exporter, error)) {
 		exporter_close(exporter);
@@ -444,11 +460,15 @@ exporter_open(const char *config_path, GError **error)
 }
 
 static void
-close_outputs(GPtrArray *outputs)
+close_outputs(struct exporter *exporter)
 {
-	for (guint i = 0; i < outputs->len; i++)
-		output_close(outputs->pdata[i], CLOSE_PATIENCE);
-	g_ptr_array_free(outputs, true);
+	flush(exporter, true);
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		close_output(exporter, exporter->outputs->pdata[i], CLOSE_PATIENCE);
+	for (guint i = 0; i < exporter->viewers->len; i++)
+		output_close(exporter->viewers->pdata[i], CLOSE_PATIENCE);
+	g_ptr_array_free(exporter->outputs, true);
+	g_ptr_array_free(exporter->viewers, true);
 }
 
 static void
@@ -462,9 +482,10 @@ void
 exporter_close(struct exporter *exporter)
 {
 	remove_watch(exporter->loss_timer);
+	if (exporter->source)
+		report_overruns(exporter);
 	source_close(exporter->source);
-	close_outputs(exporter->outputs);
-	close_outputs(exporter->viewers);
+	close_outputs(exporter);
 	live_close(exporter->live);
 	remove_watch(exporter->links_watch);
 	remove_watch(exporter->routes_watch);
