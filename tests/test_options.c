@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What is told beside flows, octet for octet. */
+
+#include "encode/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "suite.h"
+
+static struct batch batch;
+
+enum { DOMAIN = 0x64400001, ENTERPRISE = 0x00abcdef };
+
+static void
+begin(enum wire_protocol protocol)
+{
+	memset(&batch, 0, sizeof batch);
+	batch.protocol = protocol;
+	batch.domain = DOMAIN;
+	batch.limit = 1232;
+	batch_restart(&batch);
+}
+
+/* The octets of the only message behind its header. */
+static void
+expect(const char *what, const uint8_t *octets, size_t length)
+{
+	const size_t header = batch.protocol == WIRE_IPFIX ? 16 : 20;
+	const struct message *message;
+
+	CU_ASSERT_EQUAL_FATAL(batch_take(&batch, 0, true, &message), 1);
+	CU_ASSERT_EQUAL(message->length, header + length);
+	CU_ASSERT_EQUAL(message->flow_records, 0);
+	CU_ASSERT_EQUAL(memcmp(message->octets + header - 4, "\0\0\0\0", 4), 0);   /* the domain */
+	if (message->length == header + length && memcmp(message->octets + header, octets, length) == 0)
+		return;
+	CU_FAIL(what);
+	printf("\n    %s:", what);
+	for (unsigned i = header; i < message->length; i++)
+		printf("%s%02x", i % 4 ? "" : " ", message->octets[i]);
+}
+
+#define EXPECT(what, ...) do { \
+	const uint8_t expected_octets[] = { __VA_ARGS__ }; \
+	expect(what, expected_octets, sizeof expected_octets); \
+} while (0)
+
+static const struct interface_name wireguard = { 0x01020304, "wt0" };
+static const struct exporter_statistics statistics = { 0x1122334455667788, 2, 0xffffffffffffffff };
+
+/* ---- tests ---- */
+
+static void
+test_templates_ipfix(void)
+{
+	begin(WIRE_IPFIX);
+	options_add_templates(&batch, true);
+	/* Set 3, one a Set: id, fields, scopes, then element and length; scopes first. */
+	EXPECT("options templates of IPFIX",
+	       0, 3,  0, 22,  1, 0x18,  0, 3,  0, 1,  0, 149,  0, 4,   0, 10,  0, 4,   0, 83,  0, 32,
+	       0, 3,  0, 26,  1, 0x19,  0, 4,  0, 1,  0, 144,  0, 4,   0, 40,  0, 8,   0, 41,  0, 8,   0, 42,  0, 8,
+	       0, 3,  0, 30,  1, 0x1a,  0, 5,  0, 2,  1, 0x2f, 0, 2,   1, 0x5a, 0, 4,  1, 0x53, 0, 1,  1, 0x58, 0, 1,
+	                                                1, 0x55, 0xff, 0xff);
+	options_add_templates(&batch, false);
+	EXPECT("without types",
+	       0, 3,  0, 22,  1, 0x18,  0, 3,  0, 1,  0, 149,  0, 4,   0, 10,  0, 4,   0, 83,  0, 32,
+	       0, 3,  0, 26,  1, 0x19,  0, 4,  0, 1,  0, 144,  0, 4,   0, 40,  0, 8,   0, 41,  0, 8,   0, 42,  0, 8);
+}
+
+static void
+test_templates_netflow9(void)
+{
+	begin(WIRE_NETFLOW9);
+	options_add_templates(&batch, false);
+	/* FlowSet 1: id, octets of scopes, octets of options; the scope is System; padded to four. */
+	EXPECT("options templates of NetFlow v9",
+	       0, 1,  0, 24,  1, 0x18,  0, 4,  0, 8,   0, 1,  0, 4,   0, 10,  0, 4,   0, 83,  0, 32,  0, 0,
+	       0, 1,  0, 28,  1, 0x19,  0, 4,  0, 12,  0, 1,  0, 4,   0, 40,  0, 8,   0, 41,  0, 8,   0, 42,  0, 8,  0, 0);
+}
+
+static void
+test_interfaces(void)
+{
+	static const enum wire_protocol protocols[] = { WIRE_IPFIX, WIRE_NETFLOW9 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		begin(protocols[i]);
+		options_add_interface(&batch, &wireguard);
+		options_add_interface(&batch, &wireguard);
+		EXPECT("interfaces, scope the domain of the flows",
+		       1, 0x18,  0, 84,
+		       0x64, 0x40, 0, 1,  1, 2, 3, 4,
+		       'w', 't', '0', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		       0x64, 0x40, 0, 1,  1, 2, 3, 4,
+		       'w', 't', '0', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+	}
+}
+
+static void
+test_statistics(void)
+{
+	static const enum wire_protocol protocols[] = { WIRE_IPFIX, WIRE_NETFLOW9 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		begin(protocols[i]);
+		options_add_statistics(&batch, &statistics);
+		EXPECT("statistics",
+		       1, 0x19,  0, 32,  0, 0, 0, 1,
+		       0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
+		       0, 0, 0, 0, 0, 0, 0, 2,
+		       0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
+	}
+}
+
+/* RFC 5610: element, enterprise, data type, semantics, name; once each, and only of what occurs. */
+static void
+test_types(void)
+{
+	struct template template[2] = {
+		{ .id = 256, .n_fields = 3, .field = { field_find("conntrackMark"), field_find("flowId"),
+		                                       field_find("sourcePeerName") } },
+		{ .id = 257, .n_fields = 3, .field = { field_find("conntrackMark"), field_find("conntrackLabels"),
+		                                       field_find("recordGaps") } },
+	};
+
+	begin(WIRE_IPFIX);
+	options_add_types(&batch, template, 2, ENTERPRISE);
+	EXPECT("types",
+	       1, 0x1a,  0, 92,
+	       3, 0xe9,  0, 0xab, 0xcd, 0xef,  13, 0, 14, 's', 'o', 'u', 'r', 'c', 'e', 'P', 'e', 'e', 'r', 'N', 'a', 'm', 'e',
+	       3, 0xf3,  0, 0xab, 0xcd, 0xef,  3,  5,  13, 'c', 'o', 'n', 'n', 't', 'r', 'a', 'c', 'k', 'M', 'a', 'r', 'k',
+	       3, 0xf7,  0, 0xab, 0xcd, 0xef,  0,  0, 15, 'c', 'o', 'n', 'n', 't', 'r', 'a', 'c', 'k', 'L', 'a', 'b', 'e', 'l',
+	                                                    's',
+	       3, 0xf9,  0, 0xab, 0xcd, 0xef,  1,  5,  10, 'r', 'e', 'c', 'o', 'r', 'd', 'G', 'a', 'p', 's');
+}
+
+/* Data types of all own elements, and that all of them fit what is reserved: in options.h and by options_octets. */
+static void
+test_all_types(void)
+{
+	struct template template = { .id = 256 };
+	const struct message *message;
+	size_t total = 0;
+
+	for (unsigned i = 0; i < n_fields; i++)
+		if (fields[i].enterprise == ENTERPRISE_OWN)
+			template.field[template.n_fields++] = &fields[i];
+	begin(WIRE_IPFIX);
+	batch.limit = 16384;
+	options_add_templates(&batch, true);
+	options_add_types(&batch, &template, 1, ENTERPRISE);
+	CU_ASSERT_EQUAL_FATAL(batch_take(&batch, 0, true, &message), 1);
+	CU_ASSERT_TRUE(message->length - 16u <= options_octets(true));
+	const uint8_t *at = message->octets + 16 + 22 + 26 + 30 + 4, *end = message->octets + message->length;
+	for (unsigned i = 0; i < template.n_fields; i++) {
+		const struct field *field = template.field[i];
+		const size_t name = strlen(field->name);
+		static const uint8_t unsigned_of[] = { [1] = 1, [2] = 2, [4] = 3, [8] = 4 };
+		const uint8_t type = field->kind == KIND_NUMBER ? unsigned_of[field->octets] : field->kind == KIND_NAME ? 13 : 0;
+		CU_ASSERT_TRUE_FATAL(at + 9 + name <= end);
+		CU_ASSERT_EQUAL(at[0] << 8 | at[1], field->element);
+		CU_ASSERT_EQUAL(at[6], type);
+		CU_ASSERT_EQUAL(at[7], field->semantics);
+		CU_ASSERT_EQUAL(at[8], name);
+		CU_ASSERT_EQUAL(memcmp(at + 9, field->name, name), 0);
+		CU_ASSERT_TRUE(9 + name <= OPTIONS_ROOM);
+		at += 9 + name;
+		total++;
+	}
+	CU_ASSERT_PTR_EQUAL(at, end);
+	CU_ASSERT_EQUAL(total, 9);
+}
+
+/* In the smallest message there may be, OPTIONS_ROOM octets behind header and Set header, nothing is left out. */
+static void
+test_room(void)
+{
+	static const enum wire_protocol protocols[] = { WIRE_IPFIX, WIRE_NETFLOW9 };
+	const struct message *message;
+
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned records = 0;
+		begin(protocols[i]);
+		batch.limit = (i ? 20 + 6 : 16) + SET_HEADER + OPTIONS_ROOM;
+		options_add_templates(&batch, !i);
+		for (unsigned n = 0; n < 5; n++) {
+			options_add_interface(&batch, &wireguard);
+			options_add_statistics(&batch, &statistics);
+		}
+		batch_end_message(&batch);
+		for (unsigned n = 0; n < batch.n_closed; n++)
+			records += batch.slot[n].all_records;
+		CU_ASSERT_EQUAL(records, 10u + (i ? 2 : 3));
+		for (size_t n = batch_take(&batch, 0, true, &message); n > 0; n--)
+			CU_ASSERT_TRUE(message[n - 1].length <= batch.limit);
+	}
+}
+
+static void
+test_template_record(void)
+{
+	struct template template = { .id = 300, .n_fields = 3, .field = { field_find("octetDeltaCount"),
+	                             field_find("reversePacketDeltaCount"), field_find("conntrackZone") } };
+	const struct message *message;
+
+	CU_ASSERT_EQUAL(template_record_octets(&template), 4 + 4 + 8 + 8);
+	begin(WIRE_IPFIX);
+	template_record_add(&batch, &template, ENTERPRISE);
+	CU_ASSERT_EQUAL_FATAL(batch_take(&batch, 0, true, &message), 1);
+	static const uint8_t octets[] = {
+		0, 2,  0, 28,  1, 44,  0, 3,
+		0, 1,  0, 8,
+		0x80, 2,  0, 8,  0, 0, 0x72, 0x79,
+		0x83, 0xf4,  0, 2,  0, 0xab, 0xcd, 0xef,
+	};
+	CU_ASSERT_EQUAL_FATAL(message->length, 16 + sizeof octets);
+	CU_ASSERT_EQUAL(memcmp(message->octets + 16, octets, sizeof octets), 0);
+	CU_ASSERT_EQUAL(memcmp(message->octets + 12, "\x64\x40\0\1", 4), 0);
+}
+
+int
+main(void)
+{
+	CU_TestInfo tests[] = {
+		{ "options templates of IPFIX", test_templates_ipfix },
+		{ "options templates of NetFlow v9", test_templates_netflow9 },
+		{ "interface names", test_interfaces },
+		{ "statistics", test_statistics },
+		{ "types of own elements", test_types },
+		{ "types of all own elements", test_all_types },
+		{ "the least room", test_room },
+		{ "a template", test_template_record },
+		CU_TEST_INFO_NULL,
+	};
+
+	return run_suite("options", tests);
+}
