@@ -86,6 +86,11 @@ class Sink(threading.Thread):
         wanted = len(self.messages) + more
         lib.wait_until(lambda: len(self.messages) >= wanted, seconds, f"{more} messages to {self.address}:{self.port}")
 
+    def sequence(self, domain=77):
+        """Of the last message with flows (IPFIX): the records sent before it."""
+        numbers = (struct.unpack_from("!II", message[3], 8) for message in reversed(self.messages))
+        return next((sequence for sequence, number in numbers if number == domain), 0)
+
     def violations(self):
         self.flows()
         return self.judge.violations
@@ -118,12 +123,13 @@ class UdpSink(Sink):
 
 
 class TcpSink(Sink):
-    """reading: cleared, connections are accepted and then left alone. ends: how each session ended, "FIN" or an
-    error."""
+    """reading: cleared, connections are accepted and then left alone; with a small buffer the sender notices soon.
+    ends: how each session ended, "FIN" or an error."""
 
     transport = "tcp"
 
-    def __init__(self, namespace, address, port):
+    def __init__(self, namespace, address, port, buffer=None):
+        self._buffer = buffer
         self.reading = threading.Event()
         self.reading.set()
         self.ends = []
@@ -133,6 +139,8 @@ class TcpSink(Sink):
 
     def _open(self):
         handle = self._socket(socket.SOCK_STREAM)
+        if self._buffer:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
         handle.listen()
         return handle
 
@@ -264,7 +272,7 @@ class Stand:
         self.ports = iter(range(4739, 5000))
         self.client = self.server = None
         if tracking:
-            self.router.nft("table inet track { chain in { type filter hook input priority 0; ct state new accept; } }")
+            self.router.nft("table inet track { chain in { type filter hook input priority 0; ct state new accept; }\n}\n")
 
     def sides(self):
         self.client, self.server = self.lab.namespace("client"), self.lab.namespace("server")
@@ -280,8 +288,8 @@ class Stand:
     def udp(self, address=COLLECTOR, port=None):
         return UdpSink(self.collector, address, port or next(self.ports))
 
-    def tcp(self, address=COLLECTOR, port=None):
-        return TcpSink(self.collector, address, port or next(self.ports))
+    def tcp(self, address=COLLECTOR, port=None, buffer=None):
+        return TcpSink(self.collector, address, port or next(self.ports), buffer)
 
     def configuration(self, groups, exporter="", conntrack="", netbird=""):
         return (f"[exporter]\nobservation-domain-id = 77\ntemplate-directory = {lib.TEMPLATES}\n"

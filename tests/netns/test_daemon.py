@@ -233,11 +233,11 @@ def ending(checks, lab):
 def ending_slow(checks, lab):
     """A collector that lags behind when the daemon ends still gets its queue."""
     where = stand.Stand(lab)
-    slow, fast = where.tcp(), where.udp()
+    slow, fast = where.tcp(buffer=65536), where.udp()
     slow.reading.clear()
     daemon = where.daemon([collector("slow", slow, queue="64M"), collector("fast", fast)], await_sinks=[fast])
     lib.wait_until(lambda: slow.accepted, 10, "the slow collector accepts")
-    made = where.generate(60000, "--rate", "60000")
+    made = where.generate(30000, "--rate", "60000")
     fast.wait_flows(made)
     queued = daemon.resident("VmRSS")
     daemon.process.send_signal(signal.SIGTERM)
@@ -254,12 +254,12 @@ def ending_slow(checks, lab):
 def ending_stuck(checks, lab):
     """A collector that never reads does not keep the daemon from ending, and what is lost is said."""
     where = stand.Stand(lab)
-    stuck = where.tcp()
+    stuck = where.tcp(buffer=65536)
     stuck.reading.clear()
     fast = where.udp()
     daemon = where.daemon([collector("stuck", stuck, queue="64M"), collector("fast", fast)], await_sinks=[fast])
     lib.wait_until(lambda: stuck.accepted, 10, "the stuck collector accepts")
-    made = where.generate(60000, "--rate", "60000")
+    made = where.generate(30000, "--rate", "60000")
     fast.wait_flows(made)
     began = time.monotonic()
     checks.equal("stuck collector: exit status", 0, daemon.stop())
