@@ -18,14 +18,16 @@
 #include "source/settings.h"
 #include "source/settle.h"
 
-/* Waking up costs more than everything done to a flow afterwards. So the first event only starts a nap, and what has
- * gathered by its end is read in one go; the nap grows and shrinks so that some hundreds of events make a batch, and
- * is never long enough for anybody to notice. */
+/* Waking up costs more than everything done to a flow afterwards: the processor has forgotten both the kernel's code and
+ * ours. So the first event only starts a nap, and what has gathered by its end is read in one go. The nap grows and
+ * shrinks so that a thousand events or so make a batch, and is never long enough for anybody to notice, nor for the
+ * fastest burst (half a million a second, 640 octets of the asked buffer each) to fill more than half of the buffer. */
 enum {
 	NAP_LEAST = 1000,           /* microseconds */
-	NAP_MOST = 20000,
-	BATCH_FEW = 256,            /* events; fewer: nap longer */
-	BATCH_MANY = 2048,          /* more: nap shorter */
+	NAP_MOST = 100000,
+	BATCH_FEW = 512,            /* events; fewer: nap longer */
+	BATCH_MANY = 4096,          /* more: nap shorter */
+	OCTETS_A_MICROSECOND = 320,
 	BUDGET = 16384,             /* events in one go, so that timers and collectors get their turn */
 	SETTINGS_CHECK = 30,        /* seconds */
 	WALK_PAUSE = 1000,          /* microseconds between two datagrams of a walk over the table */
@@ -38,6 +40,7 @@ struct napper {
 	GSource base;
 	GPollFD poll;
 	int nap;                    /* microseconds */
+	int nap_most;
 	int64_t until;              /* monotonic microseconds; zero: awake, waiting for the first event */
 };
 
@@ -163,7 +166,7 @@ adapt_nap(struct napper *napper, uint64_t events)
 	if (events > BATCH_MANY)
 		napper->nap = MAX(napper->nap / 2, NAP_LEAST);
 	else if (events < BATCH_FEW)
-		napper->nap = MIN(napper->nap * 2, NAP_MOST);
+		napper->nap = MIN(napper->nap * 2, napper->nap_most);
 }
 
 static gboolean
@@ -230,6 +233,13 @@ no_callback(gpointer data)
 	return G_SOURCE_CONTINUE;
 }
 
+static void
+set_longest_nap(struct napper *napper, size_t buffer)
+{
+	napper->nap_most = CLAMP(buffer / OCTETS_A_MICROSECOND / 2, NAP_LEAST, NAP_MOST);
+	napper->nap = MIN(napper->nap, napper->nap_most);
+}
+
 static struct napper *
 napper_new(int fd, struct source *source)
 {
@@ -238,6 +248,7 @@ napper_new(int fd, struct source *source)
 	struct napper *napper = (struct napper *)base;
 
 	napper->nap = NAP_MOST;
+	set_longest_nap(napper, source->options.receive_buffer);
 	napper->until = 0;
 	napper->poll = (GPollFD){ .fd = fd, .events = G_IO_IN };
 	g_source_add_poll(base, &napper->poll);
@@ -418,8 +429,10 @@ source_reconfigure(struct source *source, const struct source_options *options, 
 		filter_attach(events_fd(source->events), &source->options.filter, NULL);
 		return false;
 	}
-	if (options->receive_buffer != source->options.receive_buffer)
+	if (options->receive_buffer != source->options.receive_buffer) {
 		events_set_buffer(source->events, options->receive_buffer);
+		set_longest_nap(source->napper, options->receive_buffer);
+	}
 	copy_options(source, options);
 	return true;
 }
