@@ -21,12 +21,19 @@ struct labels {
 	struct kept slot[];
 };
 
+/* A third stays free, so that looking for a flow without labels ends soon. */
+static size_t
+room_in(size_t slots)
+{
+	return slots / 3 * 2;
+}
+
 struct labels *
 labels_new(size_t capacity)
 {
 	size_t slots = 1;
 
-	while (slots < capacity + capacity / 2)
+	while (room_in(slots) < capacity)
 		slots *= 2;
 	struct labels *labels = calloc(1, sizeof *labels + slots * sizeof labels->slot[0]);
 	if (labels)
@@ -88,8 +95,7 @@ labels_keep(struct labels *labels, const struct flow *flow)
 
 	if (!kept->key && !has_labels(flow))
 		return;
-	/* A third stays free, so that looking for a flow without labels ends soon. */
-	if (!kept->key && labels->used >= (labels->mask + 1) / 3 * 2) {
+	if (!kept->key && labels->used >= room_in(labels->mask + 1)) {
 		labels->lost++;
 		return;
 	}
