@@ -23,7 +23,8 @@ struct peers {
 	struct names names;
 	GArray *name;               /* struct name */
 	GStringChunk *text;
-	GArray *prefix;             /* as read */
+	GArray *prefix;             /* as read, with names 1, 2, ... */
+	GArray *line;               /* of the file, of each */
 	struct prefix *slot;        /* the same, hashed by all but the name */
 	size_t mask;
 	/* Which lengths occur, longest first: as many look-ups as there are lengths, not as there are prefixes. */
@@ -94,6 +95,16 @@ add_name(struct peers *peers, const char *text, size_t octets)
 	return peers->name->len - 1;
 }
 
+/* Names go to terminals and log lines; an escape sequence in one is no part of it. */
+static bool
+has_control(const char *text)
+{
+	for (; *text; text = g_utf8_next_char(text))
+		if (g_unichar_iscntrl(g_utf8_get_char(text)))
+			return true;
+	return false;
+}
+
 static bool
 refuse(GError **error, const char *path, unsigned line, const char *what, const char *word)
 {
@@ -118,6 +129,8 @@ parse_line(struct peers *peers, const char *path, unsigned line, char *text, siz
 	if (*name)
 		*name++ = '\0';
 	g_strstrip(name);
+	if (has_control(text) || has_control(name))
+		return refuse(error, path, line, "holds a control character", "the line");
 	if (!read_prefix(text, &prefix))
 		return refuse(error, path, line, "is no address or prefix (with nothing set beyond its length)", text);
 	const size_t octets = strlen(name);
@@ -127,6 +140,7 @@ parse_line(struct peers *peers, const char *path, unsigned line, char *text, siz
 		return refuse(error, path, line, "has a name of more than 255 octets", text);
 	prefix.name = add_name(peers, name, octets);
 	g_array_append_val(peers->prefix, prefix);
+	g_array_append_val(peers->line, line);
 	return true;
 }
 
@@ -148,6 +162,21 @@ note_length(struct peers *peers, const struct prefix *prefix)
 
 /* A prefix given twice is an error: which name is right? */
 static bool
+refuse_twice(const struct peers *peers, const struct prefix *prefix, const struct prefix *first, const char *path,
+             GError **error)
+{
+	const bool v6 = prefix->family == 6;
+	char host[INET6_ADDRSTRLEN];
+
+	inet_ntop(v6 ? AF_INET6 : AF_INET, &prefix->address, host, sizeof host);
+	g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "%s:%u: %s/%u has a name already in line %u: %s", path,
+	            g_array_index(peers->line, unsigned, prefix->name - 1), host, prefix->length,
+	            g_array_index(peers->line, unsigned, first->name - 1),
+	            g_array_index(peers->name, struct name, first->name).text);
+	return false;
+}
+
+static bool
 build(struct peers *peers, const char *path, GError **error)
 {
 	size_t slots = 2;
@@ -159,13 +188,8 @@ build(struct peers *peers, const char *path, GError **error)
 	for (guint i = 0; i < peers->prefix->len; i++) {
 		const struct prefix *prefix = &g_array_index(peers->prefix, struct prefix, i);
 		struct prefix *slot = find_slot(peers, &prefix->address, prefix->family, prefix->length);
-		if (slot->name) {
-			const char *first = g_array_index(peers->name, struct name, slot->name).text;
-			const char *second = g_array_index(peers->name, struct name, prefix->name).text;
-			g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "%s: one prefix has two names, `%s' and `%s'", path, first,
-			            second);
-			return false;
-		}
+		if (slot->name)
+			return refuse_twice(peers, prefix, slot, path, error);
 		*slot = *prefix;
 		note_length(peers, prefix);
 	}
@@ -182,6 +206,7 @@ peers_parse(const char *name, const char *text, size_t length, GError **error)
 	peers->name = g_array_new(false, false, sizeof(struct name));
 	peers->text = g_string_chunk_new(4096);
 	peers->prefix = g_array_new(false, false, sizeof(struct prefix));
+	peers->line = g_array_new(false, false, sizeof(unsigned));
 	add_name(peers, "-", 1);
 	for (const char *end = text + length; text < end;) {
 		const char *stop = memchr(text, '\n', end - text);
@@ -220,6 +245,7 @@ peers_free(struct peers *peers)
 		return;
 	g_array_free(peers->name, true);
 	g_array_free(peers->prefix, true);
+	g_array_free(peers->line, true);
 	g_string_chunk_free(peers->text);
 	g_free(peers->slot);
 	g_free(peers);
