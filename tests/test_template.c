@@ -214,6 +214,8 @@ static const struct {
 	{ "", "file:1: no line `protocol ipfix' or `protocol netflow9'" },
 	{ "\n\n# nothing\n", "file:3: no line `protocol ipfix' or `protocol netflow9'" },
 	{ HEAD "octet\xff\n", "file:3: the line is not UTF-8 text" },
+	{ HEAD "\x1b[31moctetDeltaCount\n", "file:3: the line is not UTF-8 text" },
+	{ HEAD "octetDeltaCount \xc2\x9b\n", "file:3: the line is not UTF-8 text" },
 	{ HEAD "\xc0\xafoctetDeltaCount\n", "file:3: the line is not UTF-8 text" },
 };
 

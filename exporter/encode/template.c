@@ -144,11 +144,23 @@ parse_field(struct parser *parser, char *const *word, GError **error)
 	return true;
 }
 
+/* Words go into error messages, and these to terminals and logs. */
+static bool
+is_text(const char *text)
+{
+	if (!g_utf8_validate(text, -1, NULL))
+		return false;
+	for (; *text; text = g_utf8_next_char(text))
+		if (g_unichar_iscntrl(g_utf8_get_char(text)) && !strchr("\t\r", *text))
+			return false;
+	return true;
+}
+
 static bool
 parse_line(struct parser *parser, char *text, GError **error)
 {
 	text[strcspn(text, "#")] = '\0';
-	if (!g_utf8_validate(text, -1, NULL))
+	if (!is_text(text))
 		return refuse(parser, parser->line, error, "the line is not UTF-8 text");
 	g_auto(GStrv) words = g_strsplit_set(text, " \t\r", -1);
 	unsigned n = 0;
