@@ -128,6 +128,10 @@ output_refresh(struct output *output)
 	if (!link_is_open(output->link))
 		return;
 	add_templates(output);
+	if (!encoder_add_types(output->encoder)) {
+		send_messages(output, true);
+		encoder_add_types(output->encoder);
+	}
 	for (size_t i = 0; i < output->identity->n_interfaces; i++)
 		if (!encoder_add_interfaces(output->encoder, &output->identity->interface[i], 1)) {
 			send_messages(output, true);

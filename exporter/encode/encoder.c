@@ -182,9 +182,20 @@ encoder_add_templates(struct encoder *encoder)
 	for (unsigned kind = 0; kind < KINDS; kind++)
 		template_record_add(batch, &encoder->template[kind], encoder->options.enterprise);
 	options_add_templates(batch, encoder->has_own);
-	if (encoder->has_own)
-		options_add_types(batch, encoder->template, KINDS, encoder->options.enterprise);
 	batch_end_message(batch);
+	return true;
+}
+
+bool
+encoder_add_types(struct encoder *encoder)
+{
+	struct batch *batch = &encoder->batch;
+
+	if (!encoder->has_own)
+		return true;
+	if (!batch_reserve(batch, 2 + 2 * encoder->template_octets / batch->limit))
+		return false;
+	options_add_types(batch, encoder->template, KINDS, encoder->options.enterprise);
 	return true;
 }
 

@@ -68,8 +68,11 @@ bool encoder_set_message_size(struct encoder *encoder, size_t octets);
 /* Adds the records of one flow: a pair of uniflows (the reply's only if it had packets) or one biflow. */
 bool encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names);
 
-/* Adds all Template Records, and the type records (RFC 5610) of OWN elements, in messages of their own. */
+/* Adds all Template Records, in messages of their own. */
 bool encoder_add_templates(struct encoder *encoder);
+
+/* Adds the type records (RFC 5610) of the OWN elements there are. They are data, so the templates come before them. */
+bool encoder_add_types(struct encoder *encoder);
 
 /* Adds the table of interface names. n may be zero. */
 bool encoder_add_interfaces(struct encoder *encoder, const struct interface_name *interface, size_t n);
