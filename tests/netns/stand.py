@@ -39,7 +39,7 @@ SANITIZED = b"__asan_init" in pathlib.Path(lib.PEERFLOWD).read_bytes()
 SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 
 ROUTER, COLLECTOR, COLLECTOR6 = "192.0.2.1", "192.0.2.2", "fd99::2"
-CLIENT, SERVER = "10.20.0.20", "10.30.0.30"
+CLIENT, SERVER, CLIENT6, SERVER6 = "10.20.0.20", "10.30.0.30", "fd20::20", "fd30::30"
 NOBODY = 65534
 
 
@@ -278,12 +278,12 @@ class Stand:
         self.client, self.server = self.lab.namespace("client"), self.lab.namespace("server")
         self.lab.wire(self.client, "eth0", self.router, "eth0")
         self.lab.wire(self.router, "eth1", self.server, "eth0")
-        self.router.address("eth0", "10.20.0.1/24")
-        self.router.address("eth1", "10.30.0.1/24")
-        self.client.address("eth0", *(f"10.20.0.{n}/24" for n in (20, 21, 22)))
-        self.server.address("eth0", f"{SERVER}/24")
-        self.client.route("default via 10.20.0.1")
-        self.server.route("default via 10.30.0.1")
+        self.router.address("eth0", "10.20.0.1/24", "fd20::1/64")
+        self.router.address("eth1", "10.30.0.1/24", "fd30::1/64")
+        self.client.address("eth0", *(f"10.20.0.{n}/24" for n in (20, 21, 22)), f"{CLIENT6}/64")
+        self.server.address("eth0", f"{SERVER}/24", f"{SERVER6}/64")
+        self.client.route("default via 10.20.0.1", "default via fd20::1")
+        self.server.route("default via 10.30.0.1", "default via fd30::1")
 
     def udp(self, address=COLLECTOR, port=None):
         return UdpSink(self.collector, address, port or next(self.ports))
@@ -306,6 +306,15 @@ class Stand:
     def generate(self, count, *options):
         """Makes entries in the kernel's table and deletes them. Returns how many there were."""
         return json.loads(self.router.run([CTGEN, "--count", str(count), *options]))["made"]
+
+
+def viewer(lab, where, socket_path, *options):
+    """peerflow live, connected: the daemon takes viewers in its main loop, and does so before it hears of a signal that
+    comes later."""
+    program = lab.start(where.router, PEERFLOW, "live", "--socket", socket_path, *options)
+    lib.wait_until(lambda: program.process.poll() is not None or str(socket_path) in where.router.run(
+        "ss -Hx state connected"), 5, "the viewer is connected")
+    return program
 
 
 def ends(record):

@@ -166,8 +166,7 @@ def domain(checks, lab):
     second = where.generate(10)
     checks.equal("domains of the flows", {77: first, 0xc6336407: second}, {
         d: sum(r["domain"] == d for r in sink.wait_flows(first + second)) for d in (77, 0xc6336407)})
-    viewer = lab.start(where.router, stand.PEERFLOW, "live", "--socket", other, "--format", "csv", "--count", "5")
-    viewer.wait_for(",")
+    viewer = stand.viewer(lab, where, other, "--format", "csv", "--count", "5")
     checks.true("reload with a viewer", daemon.reload(text.replace("1M", "2M")), daemon.text())
     where.generate(5)
     checks.equal("a viewer notices nothing of a reload", 0, viewer.process.wait(10))
