@@ -1522,6 +1522,7 @@ test_smallest(void)
 			memset(mixture, 0, sizeof *mixture);
 			mixture->reader.version = file->protocol;
 			CU_ASSERT_TRUE(encoder_add_templates(encoder));
+			CU_ASSERT_TRUE(encoder_add_types(encoder));
 			CU_ASSERT_TRUE(encoder_add_interfaces(encoder, &interface, 1));
 			CU_ASSERT_TRUE(encoder_add_statistics(encoder, &statistics));
 			for (size_t at = 0; at < G_N_ELEMENTS(cases); at++) {
@@ -1542,6 +1543,34 @@ test_smallest(void)
 			CU_ASSERT_EQUAL(mixture->reader.domain[0].n, i / 2 == 2 ? 3 : 2);
 		}
 	}
+}
+
+/* Type records are much for a small message, but what takes several messages finds them in an empty batch. */
+static void
+test_small_with_types(void)
+{
+	g_autoptr(template_file_t) file = file_of("ipfix", "conntrackZone\nconntrackStatus\nconntrackState\nconntrackLabels\n"
+	                                          "conntrackStopMilliseconds\nrecordGaps\nconntrackMark\nuserName\n"
+	                                          "sourcePeerName\ndestinationPeerName", "");
+	const struct message *message;
+	unsigned sizes = 0;
+
+	for (size_t size = 60; size < 1300; size++) {
+		const struct encoder_options options = options_of(TRAIT_UNIFLOW, REPLY_MIRROR, size);
+		g_autoptr(encoder_t) encoder = encoder_new(file, &options, NULL);
+		g_autofree struct reader *reader = g_new0(struct reader, 1);
+		if (!encoder)
+			continue;
+		reader->version = 10;
+		CU_ASSERT_TRUE(encoder_add_templates(encoder));
+		CU_ASSERT_TRUE(encoder_take(encoder, now, false, &message) > 0);
+		read_message(reader, &message[0]);
+		CU_ASSERT_TRUE(encoder_add_types(encoder));
+		CU_ASSERT_TRUE(encoder_take(encoder, now, true, &message) > 0);
+		CU_ASSERT_EQUAL(reader->wrong, 0);
+		sizes++;
+	}
+	CU_ASSERT_TRUE(sizes > 1000);
 }
 
 static void
@@ -1646,6 +1675,7 @@ main(void)
 		{ "a path that becomes smaller", test_shrink_while_open },
 		{ "any mixture", test_mixtures },
 		{ "the smallest messages", test_smallest },
+		{ "small messages with types", test_small_with_types },
 		{ "a full batch", test_full },
 		{ "a new session", test_restart },
 		{ "no allocation", test_no_allocation },

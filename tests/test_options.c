@@ -135,7 +135,7 @@ test_types(void)
 	       3, 0xf9,  0, 0xab, 0xcd, 0xef,  1,  5,  10, 'r', 'e', 'c', 'o', 'r', 'd', 'G', 'a', 'p', 's');
 }
 
-/* Data types of all own elements, and that all of them fit what is reserved: in options.h and by options_octets. */
+/* Data types of all own elements, and that all of them fit what is reserved: in options.h and by the bounds. */
 static void
 test_all_types(void)
 {
@@ -151,7 +151,8 @@ test_all_types(void)
 	options_add_templates(&batch, true);
 	options_add_types(&batch, &template, 1, ENTERPRISE);
 	CU_ASSERT_EQUAL_FATAL(batch_take(&batch, 0, true, &message), 1);
-	CU_ASSERT_TRUE(message->length - 16u <= options_octets(true));
+	CU_ASSERT_TRUE(message->length - 16u <= options_template_octets() + options_type_octets(&template, 1));
+	CU_ASSERT_EQUAL(message->length - 16u - 22 - 26 - 30, options_type_octets(&template, 1));
 	const uint8_t *at = message->octets + 16 + 22 + 26 + 30 + 4, *end = message->octets + message->length;
 	for (unsigned i = 0; i < template.n_fields; i++) {
 		const struct field *field = template.field[i];

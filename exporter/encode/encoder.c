@@ -18,7 +18,8 @@ struct encoder {
 	struct recipe original[KINDS];
 	struct recipe reply[KINDS];         /* unused for biflows */
 	bool has_own;                       /* some template holds OWN elements: type records are due */
-	size_t template_octets;             /* of all Template Records, options and types */
+	size_t template_octets;             /* of all Template Records, those of options too */
+	size_t type_octets;                 /* of the type records */
 	struct batch batch;
 };
 
@@ -103,7 +104,8 @@ encoder_new(const struct template_file *file, const struct encoder_options *opti
 	encoder->batch.boot = options->boot;
 	if (!take_templates(encoder, file, error))
 		return NULL;
-	encoder->template_octets += options_octets(encoder->has_own);
+	encoder->template_octets += options_template_octets();
+	encoder->type_octets = options_type_octets(encoder->template, KINDS);
 	if (encoder->has_own && !options->enterprise) {
 		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG,
 		            "%s: its enterprise elements need enterprise-number in [exporter]", file->path);
@@ -170,13 +172,20 @@ encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct 
 	return true;
 }
 
+/* How many messages so many octets of small records take at most: two in a row hold more than one could, and what the
+ * process says of itself takes one of its own. For any limit and any file this is less than a batch has. */
+static unsigned
+messages_of(const struct encoder *encoder, size_t octets)
+{
+	return 2 + 2 * octets / room_of(encoder, encoder->batch.limit);
+}
+
 bool
 encoder_add_templates(struct encoder *encoder)
 {
 	struct batch *batch = &encoder->batch;
 
-	/* Two messages in a row hold more than one could, and what the process says of itself takes one of its own. */
-	if (!batch_reserve(batch, 2 + 2 * encoder->template_octets / batch->limit))
+	if (!batch_reserve(batch, messages_of(encoder, encoder->template_octets)))
 		return false;
 	batch_end_message(batch);
 	for (unsigned kind = 0; kind < KINDS; kind++)
@@ -193,7 +202,7 @@ encoder_add_types(struct encoder *encoder)
 
 	if (!encoder->has_own)
 		return true;
-	if (!batch_reserve(batch, 2 + 2 * encoder->template_octets / batch->limit))
+	if (!batch_reserve(batch, messages_of(encoder, encoder->type_octets)))
 		return false;
 	options_add_types(batch, encoder->template, KINDS, encoder->options.enterprise);
 	return true;

@@ -92,9 +92,9 @@ template_record_add(struct batch *batch, const struct template *template, uint32
 }
 
 size_t
-options_octets(bool types)
+options_template_octets(void)
 {
-	return G_N_ELEMENTS(options_templates) * OPTIONS_ROOM + (types ? n_fields * OPTIONS_ROOM : 0);
+	return G_N_ELEMENTS(options_templates) * OPTIONS_ROOM;
 }
 
 static void
@@ -204,6 +204,18 @@ occurs(const struct field *field, const struct template *template, unsigned n)
 			if (template[i].field[j] == field)
 				return true;
 	return false;
+}
+
+size_t
+options_type_octets(const struct template *template, unsigned n)
+{
+	const size_t fixed = 9;         /* up to and with the length of the name */
+	size_t octets = SET_HEADER;
+
+	for (unsigned i = 0; i < n_fields; i++)
+		if (fields[i].enterprise == ENTERPRISE_OWN && occurs(&fields[i], template, n))
+			octets += fixed + strlen(fields[i].name);
+	return octets;
 }
 
 void

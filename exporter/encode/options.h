@@ -24,8 +24,9 @@ enum { OPTIONS_ROOM = 96 };     /* the largest record below fits in so many octe
 size_t template_record_octets(const struct template *template);
 void template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise);
 
-/* Upper bound of what options_add_templates and options_add_types write, Set headers included. */
-size_t options_octets(bool types);
+/* Upper bounds of what options_add_templates and options_add_types write, Set headers included. */
+size_t options_template_octets(void);
+size_t options_type_octets(const struct template *template, unsigned n);
 
 void options_add_templates(struct batch *batch, bool types);
 
