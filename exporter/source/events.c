@@ -120,10 +120,11 @@ handle_datagram(struct events *events, unsigned i, events_message *handle, void 
 	}
 	while (left >= sizeof(struct nlmsghdr)) {
 		const struct nlmsghdr *message = (const struct nlmsghdr *)at;
-		const size_t whole = NLMSG_ALIGN(message->nlmsg_len);
 		handle(message, left, data);
-		if (message->nlmsg_len < sizeof *message || whole >= left)
+		/* Before it is rounded up, which turns the largest lengths into nothing. */
+		if (message->nlmsg_len < sizeof *message || message->nlmsg_len >= left)
 			break;
+		const size_t whole = MIN(NLMSG_ALIGN(message->nlmsg_len), left);
 		at += whole;
 		left -= whole;
 	}

@@ -87,13 +87,14 @@ walk_step(struct walk *walk, walk_entry *entry, void *data)
 		return errno == EINTR ? WALK_GOES_ON : WALK_FAILED;
 	for (const uint8_t *at = walk->octets; left >= sizeof(struct nlmsghdr);) {
 		const struct nlmsghdr *message = (const struct nlmsghdr *)at;
-		const size_t whole = NLMSG_ALIGN(message->nlmsg_len);
 		if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR)
 			return last_word(message, left);
 		if (message->nlmsg_seq == walk->sequence)
 			entry(message, left, data);
-		if (message->nlmsg_len < sizeof *message || whole >= left)
+		/* Before it is rounded up, which turns the largest lengths into nothing. */
+		if (message->nlmsg_len < sizeof *message || message->nlmsg_len >= left)
 			break;
+		const size_t whole = MIN(NLMSG_ALIGN(message->nlmsg_len), left);
 		at += whole;
 		left -= whole;
 	}
