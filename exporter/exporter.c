@@ -23,6 +23,7 @@ enum {
 	RELOAD_PATIENCE = 200,
 	LOSS_REPORT = 60,           /* seconds between two looks at what was lost */
 	VIEWERS_MOST = 16,
+	GONE_MOST = 16,
 	DOCUMENTATION_ENTERPRISE = 32473,
 };
 
@@ -33,6 +34,7 @@ struct exporter {
 	GArray *interfaces;         /* struct interface_name */
 	GPtrArray *outputs;         /* struct output, in the order of the configuration */
 	GPtrArray *viewers;         /* struct output */
+	GPtrArray *gone;            /* struct output, stopped by reloads: the ends of their own flows are still to come */
 	struct peers *peers;        /* NULL: nobody has a name */
 	uint32_t mesh;              /* ifIndex of the mesh's interface, or zero */
 	struct links *links;
@@ -52,10 +54,10 @@ static const struct names no_names;
 /* The way of a flow. */
 
 static bool
-is_own_traffic(const struct exporter *exporter, const struct flow *flow)
+is_carried(const GPtrArray *outputs, const struct flow *flow)
 {
-	for (guint i = 0; i < exporter->outputs->len; i++)
-		if (output_carries(exporter->outputs->pdata[i], flow))
+	for (guint i = 0; i < outputs->len; i++)
+		if (output_carries(outputs->pdata[i], flow))
 			return true;
 	return false;
 }
@@ -66,8 +68,8 @@ on_flow(struct flow *flow, void *data)
 	struct exporter *exporter = data;
 	const struct names *names = exporter->peers ? peers_names(exporter->peers) : &no_names;
 
-	if (is_own_traffic(exporter, flow))
-		return;
+	if (is_carried(exporter->outputs, flow) || is_carried(exporter->gone, flow))
+		return;         /* what we send ourselves */
 	routes_find(exporter->routes, flow);
 	enrich(flow, exporter->mesh, exporter->peers);
 	for (guint i = 0; i < exporter->outputs->len; i++)
@@ -243,13 +245,22 @@ on_loss_report(gpointer data)
 	return G_SOURCE_CONTINUE;
 }
 
-/* What is lost from here on, output_close says itself. */
+/* What is lost from here on, output_stop says itself. */
 static void
-close_output(struct exporter *exporter, struct output *output, unsigned patience)
+retire(struct exporter *exporter, struct output *output, unsigned patience)
 {
 	report_drops(exporter, output);
 	g_hash_table_remove(exporter->drops_said, output);
-	output_close(output, patience);
+	output_stop(output, patience);
+	g_ptr_array_add(exporter->gone, output);
+	if (exporter->gone->len > GONE_MOST)
+		g_ptr_array_remove_index(exporter->gone, 0);
+}
+
+static void
+free_gone(void *output)
+{
+	output_close(output, 0);
 }
 
 /* Configuration. */
@@ -338,7 +349,7 @@ open_outputs(struct exporter *exporter)
 			g_warning("%s", error->message);
 	}
 	for (guint i = 0; i < old->len; i++)
-		close_output(exporter, old->pdata[i], RELOAD_PATIENCE);
+		retire(exporter, old->pdata[i], RELOAD_PATIENCE);
 }
 
 static bool
@@ -447,6 +458,7 @@ exporter_open(const char *config_path, GError **error)
 	exporter->interfaces = g_array_new(false, false, sizeof(struct interface_name));
 	exporter->outputs = g_ptr_array_new();
 	exporter->viewers = g_ptr_array_new();
+	exporter->gone = g_ptr_array_new_with_free_func(free_gone);
 	exporter->drops_said = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	exporter->flush = flush_new(exporter);
 	if (!open_stages(exporter, error)) {
@@ -464,11 +476,12 @@ close_outputs(struct exporter *exporter)
 {
 	flush(exporter, true);
 	for (guint i = 0; i < exporter->outputs->len; i++)
-		close_output(exporter, exporter->outputs->pdata[i], CLOSE_PATIENCE);
+		retire(exporter, exporter->outputs->pdata[i], CLOSE_PATIENCE);
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		output_close(exporter->viewers->pdata[i], CLOSE_PATIENCE);
 	g_ptr_array_free(exporter->outputs, true);
 	g_ptr_array_free(exporter->viewers, true);
+	g_ptr_array_free(exporter->gone, true);
 }
 
 static void

@@ -308,7 +308,7 @@ output_keep(struct output *output, const struct config_collector *collector,
 bool
 output_carries(const struct output *output, const struct flow *flow)
 {
-	return output->collector && link_carries(output->link, flow);
+	return link_carries(output->link, flow);
 }
 
 const char *
@@ -324,17 +324,26 @@ output_counters(const struct output *output)
 }
 
 void
+output_stop(struct output *output, unsigned patience)
+{
+	if (output->refresh_timer)
+		g_source_remove(output->refresh_timer);
+	output->refresh_timer = 0;
+	if (output->link && output->encoder)
+		send_messages(output, true);
+	if (output->link)
+		link_stop(output->link, patience);
+	g_clear_pointer(&output->encoder, encoder_free);
+	g_clear_pointer(&output->file, template_file_free);
+}
+
+void
 output_close(struct output *output, unsigned patience)
 {
 	if (!output)
 		return;
-	if (output->refresh_timer)
-		g_source_remove(output->refresh_timer);
-	if (output->link && output->encoder)
-		send_messages(output, true);
+	output_stop(output, patience);
 	if (output->link)
-		link_close(output->link, patience);
-	encoder_free(output->encoder);
-	template_file_free(output->file);
+		link_close(output->link, 0);
 	g_free(output);
 }

@@ -57,7 +57,11 @@ bool output_carries(const struct output *output, const struct flow *flow);
 const char *output_name(const struct output *output);
 const struct link_counters *output_counters(const struct output *output);
 
-/* Sends what waits, for at most patience ms, and closes the session. */
+/* Sends what waits, for at most patience ms, and closes the session. From then on only output_carries and output_close
+ * may be called; neither the collector nor the identity are used any more. */
+void output_stop(struct output *output, unsigned patience);
+
+/* Stops the output, if it was not, and frees it. */
 void output_close(struct output *output, unsigned patience);
 
 #endif

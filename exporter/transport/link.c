@@ -536,7 +536,7 @@ link_counters(const struct link *link)
 }
 
 void
-link_close(struct link *link, unsigned patience)
+link_stop(struct link *link, unsigned patience)
 {
 	struct session *session = &link->session;
 	uint64_t dropped = session->counters.flow_records_dropped;
@@ -546,10 +546,16 @@ link_close(struct link *link, unsigned patience)
 	if (dropped && link->host)
 		g_warning("collector %s: %" G_GUINT64_FORMAT " flow records were waiting and are lost", link->name, dropped);
 	if (link->lookup)
-		resolve_cancel(link->lookup);
+		resolve_cancel(g_steal_pointer(&link->lookup));
 	GSource **wakeups[] = { &link->timer, &link->look, &session->watch, &session->notify };
 	for (size_t i = 0; i < G_N_ELEMENTS(wakeups); i++)
 		wakeup_clear(wakeups[i]);
+}
+
+void
+link_close(struct link *link, unsigned patience)
+{
+	link_stop(link, patience);
 	g_free(link->name);
 	g_free(link->host);
 	g_free(link->said);

@@ -70,7 +70,11 @@ bool link_carries(const struct link *link, const struct flow *flow);
 
 const struct link_counters *link_counters(const struct link *link);
 
-/* Sends what is queued, for at most patience ms, closes the session in order and frees the link. */
+/* Sends what is queued, for at most patience ms, and closes the session in order. From then on the link only knows
+ * which flows were its own, for the kernel reports their ends late. */
+void link_stop(struct link *link, unsigned patience);
+
+/* Stops the link, if it was not, and frees it. */
 void link_close(struct link *link, unsigned patience);
 
 #endif
