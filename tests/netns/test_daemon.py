@@ -279,7 +279,7 @@ def ending_flood(checks, lab):
     chance = random.Random(seed)
     statuses, reports = [], []
     udp, v9, tcp = where.udp(), where.udp(), where.tcp()
-    flood = lab.start(where.router, stand.CTGEN, "--count", "100000000", "--window", "1000", "--rate", "20000")
+    flood = lab.start(where.router, stand.CTGEN, "--count", "100000000", "--window", "1000", "--rate", "10000")
     for _ in range(20):
         daemon = where.daemon([collector("udp", udp), collector("v9", v9, protocol="netflow9", records="biflow"),
                                collector("tcp", tcp), collector("none", ("192.0.2.3", 9))])
@@ -293,9 +293,8 @@ def ending_flood(checks, lab):
     flood.stop()
     checks.equal(f"twenty ends in a flood (SEED={seed}): exit statuses", [0] * 20, statuses)
     checks.equal("twenty ends in a flood: sanitizer reports", [], reports)
-    checks.true("twenty ends in a flood: it was one", len(udp.flows()) > 1000, f"got {len(udp.flows())} flows")
-    for name, sink in (("udp", udp), ("tcp", tcp)):
-        stand.valid(checks, f"twenty ends in a flood, {name}", sink)
+    checks.true("twenty ends in a flood: it was one", len(tcp.flows()) > 10000, f"got {len(tcp.flows())} flows")
+    stand.valid(checks, "twenty ends in a flood, tcp", tcp)
     checks.equal("twenty ends in a flood: ends of TCP sessions", {"FIN"}, set(tcp.ends))
 
 

@@ -304,6 +304,11 @@ def own_traffic(checks, lab):
         tcp.reset()
         lib.wait_until(lambda s=session: len(tcp.sessions()) == s + 1, 10, "a session after RST")
         where.router.run("conntrack -D -p tcp")
+    groups = [collector("udp", udp, template_refresh="61s"), collector("tcp", tcp, retry="2s"), collector("six", six)]
+    checks.true("reload of changed collectors", daemon.reload(where.configuration(groups)), daemon.text())
+    lib.wait_until(lambda: len(udp.sessions()) == 2 and len(tcp.sessions()) == 4, 10, "sessions after the reload")
+    where.router.run("conntrack -D -p udp")
+    where.router.run("conntrack -D -p tcp")
     # Whatever is wrongly reported of the export would be tracked and reported again; so the last word is a flow.
     last = where.generate(7)
     for name, sink in (("UDP", udp), ("TCP", tcp), ("IPv6", six)):
