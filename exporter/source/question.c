@@ -73,7 +73,8 @@ last_word(const struct nlmsghdr *message, size_t left)
 
 	if (left >= NLMSG_HDRLEN + sizeof verdict)
 		memcpy(&verdict, (const uint8_t *)message + NLMSG_HDRLEN, sizeof verdict);
-	errno = -verdict;
+	/* The least of all numbers has no positive counterpart. */
+	errno = verdict < 0 ? -(verdict + 1) + 1u : 0;
 	return verdict < 0 ? WALK_FAILED : WALK_DONE;
 }
 
