@@ -137,12 +137,15 @@ ask(struct routes *routes, unsigned family, const union address *address)
 	return answer.local ? 0 : answer.interface;
 }
 
+/* Addresses of one network differ in few bits, and all of them have to reach the bits that choose the slot. */
 static uint32_t
 hash(const union address *address)
 {
-	const uint64_t mixed = (address->half[0] ^ (address->half[1] * 0x9e3779b97f4a7c15u)) * 0xff51afd7ed558ccdu;
+	uint64_t mixed = address->half[0] ^ address->half[1] * 0x9e3779b97f4a7c15u;
 
-	return mixed >> 40;
+	mixed = (mixed ^ mixed >> 33) * 0xff51afd7ed558ccdu;
+	mixed = (mixed ^ mixed >> 33) * 0xc4ceb9fe1a85ec53u;
+	return mixed >> 33;
 }
 
 static uint32_t
