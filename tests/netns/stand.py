@@ -41,6 +41,7 @@ SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 ROUTER, COLLECTOR, COLLECTOR6 = "192.0.2.1", "192.0.2.2", "fd99::2"
 CLIENT, SERVER, CLIENT6, SERVER6 = "10.20.0.20", "10.30.0.30", "fd20::20", "fd30::30"
 NOBODY = 65534
+TRACK = "table inet track { chain in { type filter hook input priority 0; ct state new accept; }\n}\n"
 
 
 class Sink(threading.Thread):
@@ -80,11 +81,6 @@ class Sink(threading.Thread):
         with contextlib.suppress(TimeoutError):
             lib.wait_until(lambda: len(self.flows()) >= count, seconds, f"{count} flow records")
         return self.flows()
-
-    def wait_messages(self, more=1, seconds=10):
-        """Waits for that many messages beyond those there are."""
-        wanted = len(self.messages) + more
-        lib.wait_until(lambda: len(self.messages) >= wanted, seconds, f"{more} messages to {self.address}:{self.port}")
 
     def sequence(self, domain=77):
         """Of the last message with flows (IPFIX): the records sent before it."""
@@ -272,7 +268,7 @@ class Stand:
         self.ports = iter(range(4739, 5000))
         self.client = self.server = None
         if tracking:
-            self.router.nft("table inet track { chain in { type filter hook input priority 0; ct state new accept; }\n}\n")
+            self.router.nft(TRACK)
 
     def sides(self):
         self.client, self.server = self.lab.namespace("client"), self.lab.namespace("server")
@@ -293,7 +289,8 @@ class Stand:
 
     def configuration(self, groups, exporter="", conntrack="", netbird=""):
         return (f"[exporter]\nobservation-domain-id = 77\ntemplate-directory = {lib.TEMPLATES}\n"
-                f"live-socket = @LIVE@\n{exporter}\n[conntrack]\n{conntrack}\n[netbird]\n{netbird}\n" + "\n".join(groups))
+                f"live-socket = @LIVE@\n{exporter}\n[conntrack]\n{conntrack}\n[netbird]\n{netbird}\n"
+                + "\n".join(groups))
 
     def daemon(self, groups, wrap=(), environment=None, await_sinks=(), wait=True, **sections):
         """A daemon with this configuration; it has sent something to each of await_sinks when this returns."""

@@ -37,8 +37,7 @@ class Counter:
 def allocations(checks, lab):
     if stand.SANITIZED:
         return checks.skip("allocations", "the sanitizers bring an allocator of their own")
-    where = stand.Stand(lab)
-    where.router.nft("table inet track { chain in { type filter hook input priority 0; ct state new accept; }\n}\n")
+    where = stand.Stand(lab, tracking=True)
     counter = Counter(lab.directory / "count")
     peers = lab.directory / "peers"
     peers.write_text("10.128.0.0/16 somebody\n198.18.0.0/24 somewhere\n", encoding="ascii")
@@ -57,7 +56,8 @@ def allocations(checks, lab):
             checks.equal(f"{name}: flows", total, len(sink.wait_flows(total)))
         costs.append(counter.value() - before)
     checks.equal("viewer's exit status", 0, viewer.process.wait(10))
-    print(f"# allocations: {start} at the start; {FEW} flows {costs[1]}, {MANY} flows {costs[2]}, {FEW} flows {costs[3]}")
+    print(f"# allocations: {start} at the start; {FEW} flows {costs[1]}, {MANY} flows {costs[2]}, "
+          f"{FEW} flows {costs[3]}")
     checks.true("the counting works", start > 100, f"expected some hundred allocations at the start, got {start}")
     checks.true(f"allocations of {MANY} flows less those of {FEW}", costs[2] - costs[1] <= ALLOWED,
                 f"expected at most {ALLOWED}, got {costs[2] - costs[1]}")

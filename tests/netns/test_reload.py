@@ -13,10 +13,6 @@ import stand
 from stand import collector
 
 
-def ports(sink):
-    return [int(session.rsplit(":", 1)[1]) for session in sink.sessions()]
-
-
 def collectors(checks, lab):
     """One is added, one removed, one changed, two stay as they are."""
     where = stand.Stand(lab)
@@ -42,7 +38,7 @@ def collectors(checks, lab):
         struct.unpack_from("!H", next(m[3] for m in changed.messages if m[0] == s))[0] for s in changed.sessions()])
     checks.equal("told the service manager", ["READY=1", "RELOADING=1", "READY=1"],
                  [s for s in daemon.read_states() if not s.startswith("MONOTONIC")])
-    checks.equal("warnings", [], daemon.lines("warning") + daemon.lines("stays as it was"))
+    checks.equal("complaints", [], daemon.lines("lost") + daemon.lines("stays as it was"))
     checks.equal("exit status", 0, daemon.stop())
     for name, sink in (("same", same), ("same-tcp", same_tcp), ("new", new), ("changed", changed), ("gone", gone)):
         stand.valid(checks, name, sink)
@@ -84,7 +80,8 @@ def refused(checks, lab):
     for what, write in trials:
         warnings = len(daemon.lines("configuration stays as it was"))
         before = len(daemon.lines())
-        checks.true(f"{what}: refused", not daemon.reload(write()), f"expected a warning, got {daemon.lines()[before:]}")
+        checks.true(f"{what}: refused", not daemon.reload(write()),
+                    f"expected a warning, got {daemon.lines()[before:]}")
         checks.equal(f"{what}: one line in the log", (warnings + 1, before + 1),
                      (len(daemon.lines("configuration stays as it was")), len(daemon.lines())))
         where.generate(10, "--tcp")
