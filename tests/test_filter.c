@@ -481,6 +481,27 @@ test_rule(void)
 	CU_ASSERT_TRUE(filter_passes(&(struct source_filter){ 0 }, &tested));
 }
 
+/* Bit by bit, for every length there is: kernel and rule agree above, but might both be wrong. */
+static void
+test_rule_prefixes(void)
+{
+	unsigned wrong = 0;
+
+	for (unsigned family = 4; family <= 6; family += 2)
+		for (unsigned length = 0; length <= (family == 4 ? 32 : 128); length++)
+			for (unsigned bit = 0; bit < (family == 4 ? 32 : 128); bit++) {
+				struct source_prefix prefix = { .family = family, .length = length };
+				struct flow tested = { .family = family, .protocol = IPPROTO_TCP };
+				for (unsigned i = 0; i < length; i++)
+					prefix.address.v6[i / 8] |= i % 3 ? 0x80 >> i % 8 : 0;
+				tested.original.source = prefix.address;
+				tested.original.source.v6[bit / 8] ^= 0x80 >> bit % 8;
+				const struct source_filter filter = { .ignore = &prefix, .n_ignore = 1 };
+				wrong += filter_passes(&filter, &tested) != (bit < length);
+			}
+	CU_ASSERT_EQUAL(wrong, 0);
+}
+
 static bool
 prepare(void)
 {
@@ -497,6 +518,7 @@ main(void)
 {
 	CU_TestInfo tests[] = {
 		{ "the rule for a flow in hand", test_rule },
+		{ "every length of a prefix", test_rule_prefixes },
 		{ "no filter lets all flows pass", test_nothing },
 		{ "protocols", test_protocols },
 		{ "marks, and flows without one", test_marks },
