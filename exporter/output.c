@@ -133,9 +133,9 @@ output_refresh(struct output *output)
 		encoder_add_types(output->encoder);
 	}
 	for (size_t i = 0; i < output->identity->n_interfaces; i++)
-		if (!encoder_add_interfaces(output->encoder, &output->identity->interface[i], 1)) {
+		if (!encoder_add_interface(output->encoder, &output->identity->interface[i])) {
 			send_messages(output, true);
-			encoder_add_interfaces(output->encoder, &output->identity->interface[i], 1);
+			encoder_add_interface(output->encoder, &output->identity->interface[i]);
 		}
 	if (!encoder_add_statistics(output->encoder, &statistics)) {
 		send_messages(output, true);

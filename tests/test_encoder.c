@@ -1347,7 +1347,7 @@ add_options(struct mixture *mixture)
 	const bool names_too = any(mixture, 2);
 
 	for (unsigned tries = 0; tries < 2; tries++) {
-		if (names_too ? encoder_add_interfaces(mixture->encoder, &interface, 1)
+		if (names_too ? encoder_add_interface(mixture->encoder, &interface)
 		              : encoder_add_statistics(mixture->encoder, &statistics))
 			break;
 		if (tries)
@@ -1523,7 +1523,7 @@ test_smallest(void)
 			mixture->reader.version = file->protocol;
 			CU_ASSERT_TRUE(encoder_add_templates(encoder));
 			CU_ASSERT_TRUE(encoder_add_types(encoder));
-			CU_ASSERT_TRUE(encoder_add_interfaces(encoder, &interface, 1));
+			CU_ASSERT_TRUE(encoder_add_interface(encoder, &interface));
 			CU_ASSERT_TRUE(encoder_add_statistics(encoder, &statistics));
 			for (size_t at = 0; at < G_N_ELEMENTS(cases); at++) {
 				struct flow flow = flow_of_case(at);
@@ -1642,7 +1642,7 @@ test_no_allocation(void)
 			if (i % 500 == 0) {
 				encoder_add_templates(encoder);
 				encoder_add_types(encoder);
-				encoder_add_interfaces(encoder, &interface, 1);
+				encoder_add_interface(encoder, &interface);
 				encoder_add_statistics(encoder, &statistics);
 				encoder_take(encoder, now, true, &message);
 				encoder_set_message_size(encoder, 1000 + i / 10);

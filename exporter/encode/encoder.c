@@ -209,15 +209,11 @@ encoder_add_types(struct encoder *encoder)
 }
 
 bool
-encoder_add_interfaces(struct encoder *encoder, const struct interface_name *interface, size_t n)
+encoder_add_interface(struct encoder *encoder, const struct interface_name *interface)
 {
-	struct batch *batch = &encoder->batch;
-
-	for (size_t i = 0; i < n; i++) {
-		if (!batch_reserve(batch, 1))
-			return false;
-		options_add_interface(batch, &interface[i]);
-	}
+	if (!batch_reserve(&encoder->batch, 1))
+		return false;
+	options_add_interface(&encoder->batch, interface);
 	return true;
 }
 

@@ -74,8 +74,8 @@ bool encoder_add_templates(struct encoder *encoder);
 /* Adds the type records (RFC 5610) of the OWN elements there are. They are data, so the templates come before them. */
 bool encoder_add_types(struct encoder *encoder);
 
-/* Adds the table of interface names. n may be zero. */
-bool encoder_add_interfaces(struct encoder *encoder, const struct interface_name *interface, size_t n);
+/* Adds one row of the table of interface names. */
+bool encoder_add_interface(struct encoder *encoder, const struct interface_name *interface);
 
 bool encoder_add_statistics(struct encoder *encoder, const struct exporter_statistics *statistics);
 
