@@ -51,8 +51,8 @@ stage_has_no_rule()
 
 own_files()
 {
-	find . \( -name '.?*' ! -name .ci -o -name 'build*' -type d -o -name __pycache__ -o -path ./tests/corpus \) -prune -o \
-		-type f ! -name LICENSE "$@"
+	find . \( -name '.?*' ! -name .ci -o -name 'build*' -type d -o -name __pycache__ -o -path ./tests/corpus \) \
+		-prune -o -type f ! -name LICENSE "$@"
 }
 
 licence_is_missing()

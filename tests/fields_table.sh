@@ -8,9 +8,11 @@ from_code()
 {
 	sed -n '/^FIELD(/,/)$/p' fields.def | tr -d '\n\t ' | sed 's/FIELD(/\n/g; s/)//g' | awk -F, '
 		BEGIN {
-			prefix["IANA"] = ""; prefix["REVERSE"] = "29305/"; prefix["OWN"] = "own/"; prefix["NETFLOW9"] = "v9/"
+			prefix["IANA"] = ""; prefix["REVERSE"] = "29305/"
+			prefix["OWN"] = "own/"; prefix["NETFLOW9"] = "v9/"
 			word["ANY"] = "all"; word["V4"] = "ipv4"; word["V6"] = "ipv6"; word["NAT"] = "nat"
-			word["PORTS"] = "not icmp"; word["ICMP"] = "icmp"; word["BIFLOW"] = "biflow"; word["UNIFLOW"] = "not biflow"
+			word["PORTS"] = "not icmp"; word["ICMP"] = "icmp"
+			word["BIFLOW"] = "biflow"; word["UNIFLOW"] = "not biflow"
 		}
 		NF > 7 {
 			n = split($7, only, "|")
@@ -19,7 +21,8 @@ from_code()
 				kinds = kinds " " word[only[i]]
 			print $1 "|" prefix[$3] $2 "|" ($4 == "VARIABLE" ? "variable" : $4) "|" kinds
 		}' | while IFS= read -r row; do
-			echo "$row|$(grep -lx "${row%%|*}" ./*.template | sed 's/.*\///; s/\.template//' | paste -sd ' ')"
+			printf '%s|' "$row"
+			grep -lx "${row%%|*}" ./*.template | sed 's/.*\///; s/\.template//' | paste -sd ' '
 		done
 }
 
@@ -55,7 +58,7 @@ from_readme >"$readme"
 # A look at the table that finds nothing is not a table that agrees.
 [ -s "$code" ] || { echo "no rows found in fields.def"; exit 1; }
 if ! diff -u "$code" "$readme"; then
-	echo "templates/README.md differs from fields.def (-) and the templates; tests/fields_table.sh --print . has the rows"
+	echo "templates/README.md differs from fields.def and the templates (-): tests/fields_table.sh --print . has the rows"
 	exit 1
 fi
 if grep -E '^\| `.*\|  *\|$' README.md; then

@@ -68,8 +68,8 @@ impostor()
 
 settings()
 {
-	"${in_namespace[@]}" sh -c 'cd /proc/sys/net/netfilter && cat nf_conntrack_acct nf_conntrack_timestamp nf_conntrack_events' |
-		paste -sd ' '
+	"${in_namespace[@]}" sh -c 'cd /proc/sys/net/netfilter &&
+		paste -d " " nf_conntrack_acct nf_conntrack_timestamp nf_conntrack_events'
 }
 
 test_refusals()
@@ -95,7 +95,8 @@ test_packages()
 
 test_capability()
 {
-	ok "without CAP_NET_ADMIN" attempt 77 "${in_namespace[@]}" setpriv --bounding-set -net_admin packaging/quickstart
+	ok "without CAP_NET_ADMIN" attempt 77 \
+		"${in_namespace[@]}" setpriv --bounding-set -net_admin packaging/quickstart
 	ok "without CAP_NET_ADMIN: says so" says "CAP_NET_ADMIN"
 }
 
@@ -128,23 +129,45 @@ test_plain()
 	ok "ends well" [ $status = 0 ]
 	ok "put the settings back" [ "$(settings)" = "$before" ]
 	ok "took its rule back" [ -z "$("${in_namespace[@]}" nft list tables)" ]
-	ok "left no folder" [ -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name "peerflow-quickstart-*" -newer "$work/bin")" ]
-	ok "left no program" [ -z "$(find /proc/[0-9]*/exe -lname "$tree/*" 2>/dev/null)" ]
+	left_nothing
 	ok "asked for no package" [ ! -e "$work/asked" ]
+}
+
+left_nothing()
+{
+	ok "left no folder" [ -z "$(find "$TMPDIR" -mindepth 1)" ]
+	ok "left no program" [ -z "$(find /proc/[0-9]*/exe -lname "$tree/*" 2>/dev/null)" ]
+}
+
+# At a terminal Ctrl-C reaches all programs at once.
+test_interrupt()
+{
+	{
+		await "INITIATOR +RESPONDER"
+		sleep 0.5
+		printf '\003'
+		sleep 2
+	} | timeout 60 script -qec "nsenter --net=/proc/$host/ns/net packaging/quickstart" /dev/null >"$work/said" 2>&1
+	ok "Ctrl-C ends it well" [ "${PIPESTATUS[1]}" = 0 ]
+	left_nothing
 }
 
 test_demo()
 {
 	ok "--demo ends well" attempt 0 env PATH="$work/bin:$PATH" packaging/quickstart --demo
-	ok "--demo: the connection at router A" says "router A saw 10.20.0.20:40002 -> 10.30.0.30:5432, sent on as 100.90.0.1:40002"
-	ok "--demo: the connection at router B" says "router B saw 100.90.0.1:40002 -> 10.30.0.30:5432, sent on as 10.30.0.1:40002"
+	ok "--demo: the connection at router A" \
+		says "router A saw 10.20.0.20:40002 -> 10.30.0.30:5432, sent on as 100.90.0.1:40002"
+	ok "--demo: the connection at router B" \
+		says "router B saw 100.90.0.1:40002 -> 10.30.0.30:5432, sent on as 10.30.0.1:40002"
 	ok "--demo: names" says "^router A +udp +alice 100.90.0.7:40002 +web-a 10.20.0.20:514"
 	ok "--demo: nothing was built again" says "^Two sites joined by a mesh"
 	ok "--demo asked for no package" [ ! -e "$work/asked" ]
+	left_nothing
 }
 
 trap clean_up EXIT
-mkdir "$tree" "$work/bin"
+mkdir "$tree" "$work/bin" "$work/tmp"
+export TMPDIR=$work/tmp
 chmod 755 "$work"
 tar -c --exclude='./build*' --exclude=./.git . | tar -x -C "$tree"
 cd "$tree" || exit 1
@@ -153,7 +176,7 @@ host=$!
 in_namespace=(nsenter "--net=/proc/$host/ns/net")
 until [ ! /proc/$host/ns/net -ef /proc/self/ns/net ]; do sleep 0.1; done
 "${in_namespace[@]}" sh -c 'ip link set lo up; ip address add 192.0.2.5/32 dev lo'
-for test in refusals packages plain capability demo; do
+for test in refusals packages plain interrupt capability demo; do
 	test_$test
 done
 echo "$passed passed, $failed failed"
