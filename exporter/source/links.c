@@ -48,7 +48,9 @@ links_fd(const struct links *links)
 void
 links_changed(struct links *links)
 {
-	nlif_catch(links->handle);
+	/* After an overrun the library has missed changes and would never know: it asks for all interfaces again. */
+	if (nlif_catch(links->handle) < 0)
+		nlif_query(links->handle);
 }
 
 void
