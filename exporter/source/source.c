@@ -431,6 +431,8 @@ source_reconfigure(struct source *source, const struct source_options *options, 
 	}
 	if (options->receive_buffer != source->options.receive_buffer) {
 		events_set_buffer(source->events, options->receive_buffer);
+		if (source->label_events)
+			events_set_buffer(source->label_events, options->receive_buffer);
 		set_longest_nap(source->napper, options->receive_buffer);
 	}
 	copy_options(source, options);

@@ -45,8 +45,6 @@ typedef void source_flow(struct flow *flow, void *data);
 
 struct source;
 
-struct source;
-
 /* Starts listening, in GLib's default main context: sets the kernel's settings, subscribes, and walks once over the
  * flows there are, to say what cannot be known of them. All flows are handed over from the main loop, in batches;
  * drained is called after each batch. Fails with EX_NOPERM, EX_UNAVAILABLE or EX_OSERR. */
