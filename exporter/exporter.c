@@ -471,14 +471,25 @@ exporter_open(const char *config_path, GError **error)
 	return exporter;
 }
 
+/* All viewers together get what one collector gets, for some may be stopped and never read on. */
+static void
+close_viewers(struct exporter *exporter)
+{
+	const int64_t deadline = g_get_monotonic_time() + CLOSE_PATIENCE * INT64_C(1000);
+
+	for (guint i = 0; i < exporter->viewers->len; i++) {
+		const int64_t left = (deadline - g_get_monotonic_time()) / 1000;
+		output_close(exporter->viewers->pdata[i], MAX(left, 0));
+	}
+}
+
 static void
 close_outputs(struct exporter *exporter)
 {
 	flush(exporter, true);
 	for (guint i = 0; i < exporter->outputs->len; i++)
 		retire(exporter, exporter->outputs->pdata[i], CLOSE_PATIENCE);
-	for (guint i = 0; i < exporter->viewers->len; i++)
-		output_close(exporter->viewers->pdata[i], CLOSE_PATIENCE);
+	close_viewers(exporter);
 	g_ptr_array_free(exporter->outputs, true);
 	g_ptr_array_free(exporter->viewers, true);
 	g_ptr_array_free(exporter->gone, true);
