@@ -11,7 +11,7 @@
 
 enum {
 	PAYLOAD_UNKNOWN = 1232,         /* fits a tunnel of the least IPv6 MTU, headers off */
-	PAYLOAD_VIEWER = 16384,
+	PAYLOAD_MOST = 16384,           /* what an encoder builds */
 	QUEUE_VIEWER = 4 << 20,
 	DOCUMENTATION_ENTERPRISE = 32473,   /* RFC 5612: never leaves this host */
 	REFRESH_VIEWER = 60,
@@ -51,7 +51,7 @@ load_template(const char *name, const struct output_identity *identity, GError *
 static unsigned
 payload_of(unsigned mtu)
 {
-	return mtu ? MIN(mtu, 16384 + 48) - 48 : PAYLOAD_UNKNOWN;
+	return mtu ? MIN(mtu - 48, PAYLOAD_MOST) : PAYLOAD_UNKNOWN;
 }
 
 static bool
@@ -147,9 +147,19 @@ output_refresh(struct output *output)
 static void
 resize(struct output *output, size_t payload)
 {
-	if (!encoder_set_message_size(output->encoder, payload))
+	if (!encoder_set_message_size(output->encoder, MIN(payload, PAYLOAD_MOST)))
 		g_warning("collector %s: its path takes %zu octets, less than a template needs; messages may be fragmented",
 		          output_name(output), payload);
+}
+
+/* What waits while there is no session is lost with the sequence it was meant for. */
+static void
+drop_messages(struct output *output)
+{
+	const struct message *messages;
+	size_t n = encoder_take(output->encoder, milliseconds(CLOCK_REALTIME), true, &messages);
+
+	link_drop(output->link, messages, n);
 }
 
 /* RFC 7011 section 8.4: over UDP several copies of the templates, in messages of their own, before the first data. */
@@ -158,6 +168,7 @@ on_opened(void *data, size_t payload)
 {
 	struct output *output = data;
 
+	drop_messages(output);
 	encoder_restart(output->encoder);
 	resize(output, payload);
 	if (output->collector && output->collector->transport == CONFIG_UDP)
@@ -265,7 +276,7 @@ output_adopt(int fd, const struct output_identity *identity, void (*gone)(struct
 		.reply = REPLY_MIRROR,
 		.domain = identity->domain,
 		.enterprise = DOCUMENTATION_ENTERPRISE,
-		.message_size = PAYLOAD_VIEWER,
+		.message_size = PAYLOAD_MOST,
 	};
 
 	output->gone = gone;

@@ -500,6 +500,12 @@ link_send(struct link *link, const struct message *messages, size_t n)
 		session_dropped(&link->session, messages, n);
 }
 
+void
+link_drop(struct link *link, const struct message *messages, size_t n)
+{
+	session_dropped(&link->session, messages, n);
+}
+
 bool
 link_is_open(const struct link *link)
 {

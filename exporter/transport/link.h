@@ -62,6 +62,9 @@ struct link *link_adopt(int fd, const char *name, size_t queue, void (*closed)(v
  * allocation, no blocking. */
 void link_send(struct link *link, const struct message *messages, size_t n);
 
+/* Counts messages as dropped that their owner will not send. */
+void link_drop(struct link *link, const struct message *messages, size_t n);
+
 /* True while there is a session to send to. */
 bool link_is_open(const struct link *link);
 
