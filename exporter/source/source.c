@@ -130,17 +130,21 @@ on_event(const struct nlmsghdr *message, size_t available, void *data)
 	source->flow(&flow, source->data);
 }
 
-/* Labels first: what the kernel said of a flow's labels it said before the flow's end. */
+/* Labels first, and all of them: what the kernel said of a flow's labels it said before the flow's end, and labels that
+ * are read after it stay for ever. */
 static void
 drain_labels(struct source *source)
 {
 	uint64_t received = 0;
+	enum events_state state;
 
 	if (!source->label_events)
 		return;
-	while (events_drain(source->label_events, BUDGET, on_label_event, source, &received,
-	                    &source->counters.truncated) == EVENTS_OVERRUN)
-		source->counters.labels_lost++;
+	do {
+		state = events_drain(source->label_events, BUDGET, on_label_event, source, &received,
+		                     &source->counters.truncated);
+		source->counters.labels_lost += state == EVENTS_OVERRUN;
+	} while (state != EVENTS_EMPTY);
 }
 
 static enum events_state
