@@ -17,6 +17,7 @@ enum {
 
 struct events {
 	int fd;
+	size_t buffer;
 	struct mmsghdr header[BATCH];
 	struct iovec vector[BATCH];
 	uint8_t octets[BATCH][MESSAGE_MOST] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -41,9 +42,16 @@ events_set_buffer(struct events *events, size_t octets)
 		setsockopt(events->fd, SOL_SOCKET, SO_RCVBUF, &asked, sizeof asked);
 	getsockopt(events->fd, SOL_SOCKET, SO_RCVBUF, &granted, &size);
 	/* The kernel doubles what it is asked for, to have room for its own book-keeping. */
+	events->buffer = MIN(granted / 2, asked);
 	if (granted / 2 < asked)
 		g_warning("the kernel grants a receive buffer of %d octets where %d were asked for: bursts of more than %d "
 		          "flow ends will be lost", granted / 2, asked, granted / 1280);
+}
+
+size_t
+events_buffer(const struct events *events)
+{
+	return events->buffer;
 }
 
 static bool

@@ -42,4 +42,7 @@ enum events_state events_drain(struct events *events, size_t budget, events_mess
 /* Grows or shrinks the receive buffer. */
 void events_set_buffer(struct events *events, size_t octets);
 
+/* Octets of the receive buffer as they are asked for: those granted, which may be fewer. */
+size_t events_buffer(const struct events *events);
+
 #endif

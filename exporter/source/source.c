@@ -21,7 +21,7 @@
 /* Waking up costs more than everything done to a flow afterwards: the processor has forgotten both the kernel's code and
  * ours. So the first event only starts a nap, and what has gathered by its end is read in one go. The nap grows and
  * shrinks so that a thousand events or so make a batch, and is never long enough for anybody to notice, nor for the
- * fastest burst (half a million a second, 640 octets of the asked buffer each) to fill more than half of the buffer. */
+ * fastest burst (half a million a second, 640 octets of the granted buffer each) to fill more than half of the buffer. */
 enum {
 	NAP_LEAST = 1000,           /* microseconds */
 	NAP_MOST = 100000,
@@ -252,7 +252,7 @@ napper_new(int fd, struct source *source)
 	struct napper *napper = (struct napper *)base;
 
 	napper->nap = NAP_MOST;
-	set_longest_nap(napper, source->options.receive_buffer);
+	set_longest_nap(napper, events_buffer(source->events));
 	napper->until = 0;
 	napper->poll = (GPollFD){ .fd = fd, .events = G_IO_IN };
 	g_source_add_poll(base, &napper->poll);
@@ -437,7 +437,7 @@ source_reconfigure(struct source *source, const struct source_options *options, 
 		events_set_buffer(source->events, options->receive_buffer);
 		if (source->label_events)
 			events_set_buffer(source->label_events, options->receive_buffer);
-		set_longest_nap(source->napper, options->receive_buffer);
+		set_longest_nap(source->napper, events_buffer(source->events));
 	}
 	copy_options(source, options);
 	return true;
