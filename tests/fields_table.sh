@@ -58,7 +58,8 @@ from_readme >"$readme"
 # A look at the table that finds nothing is not a table that agrees.
 [ -s "$code" ] || { echo "no rows found in fields.def"; exit 1; }
 if ! diff -u "$code" "$readme"; then
-	echo "templates/README.md differs from fields.def and the templates (-): tests/fields_table.sh --print . has the rows"
+	echo "templates/README.md differs from fields.def and the templates (-);"
+	echo "tests/fields_table.sh --print . has the rows"
 	exit 1
 fi
 if grep -E '^\| `.*\|  *\|$' README.md; then
