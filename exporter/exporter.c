@@ -63,9 +63,8 @@ is_carried(const GPtrArray *outputs, const struct flow *flow)
 }
 
 static void
-on_flow(struct flow *flow, void *data)
+export_flow(struct exporter *exporter, struct flow *flow)
 {
-	struct exporter *exporter = data;
 	const struct names *names = exporter->peers ? peers_names(exporter->peers) : &no_names;
 
 	if (is_carried(exporter->outputs, flow) || is_carried(exporter->gone, flow))
@@ -76,6 +75,17 @@ on_flow(struct flow *flow, void *data)
 		output_flow(exporter->outputs->pdata[i], flow, names);
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		output_flow(exporter->viewers->pdata[i], flow, names);
+}
+
+static void
+on_flows(struct flow *flow, size_t n, void *data)
+{
+	struct exporter *exporter = data;
+
+	for (size_t i = 0; i < n; i++)
+		routes_prefetch(exporter->routes, &flow[i]);
+	for (size_t i = 0; i < n; i++)
+		export_flow(exporter, &flow[i]);
 }
 
 /* Sends what is full, or everything; sees to it that the rest does not wait for ever. */
@@ -429,7 +439,7 @@ open_source(struct exporter *exporter, GError **error)
 	struct source_options options;
 
 	fill_source_options(&options, exporter->config);
-	exporter->source = source_open(&options, on_flow, on_drained, exporter, error);
+	exporter->source = source_open(&options, on_flows, on_drained, exporter, error);
 	clear_source_options(&options);
 	return exporter->source != NULL;
 }

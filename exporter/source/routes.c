@@ -13,24 +13,25 @@
 #include "source/netlink.h"
 
 enum {
-	CACHE_SLOTS = 1 << 14,
-	CACHE_WAYS = 4,             /* neighbouring slots an address may stand in */
+	CACHE_SLOTS = 1 << 13,
+	CACHE_WAYS = 2,             /* neighbouring slots an address may stand in: together one line of the cache */
+	CACHE_LINE = 64,
 	PATIENCE = 1,               /* seconds */
 };
 
 struct slot {
-	union address address;
+	union address address __attribute__((aligned(CACHE_LINE / CACHE_WAYS)));
 	uint32_t interface;
 	uint32_t generation;        /* of routing when it was asked; family in the top bit keeps 4 and 6 apart */
 };
 
 struct routes {
+	struct slot slot[CACHE_SLOTS] __attribute__((aligned(CACHE_LINE)));
 	int changes;                /* socket of announcements */
 	int questions;
 	uint32_t generation;
 	uint32_t sequence;
 	uint32_t victim;
-	struct slot slot[CACHE_SLOTS];
 };
 
 static void
@@ -46,12 +47,13 @@ subscribe(int fd)
 struct routes *
 routes_open(GError **error)
 {
-	struct routes *routes = calloc(1, sizeof *routes);
+	struct routes *routes = aligned_alloc(CACHE_LINE, sizeof *routes);
 
 	if (!routes) {
 		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for routes", sizeof *routes);
 		return NULL;
 	}
+	memset(routes, 0, sizeof *routes);
 	routes->generation = 1;
 	routes->changes = netlink_open(NETLINK_ROUTE, PATIENCE);
 	routes->questions = netlink_open(NETLINK_ROUTE, PATIENCE);
@@ -148,11 +150,24 @@ hash(const union address *address)
 	return mixed >> 33;
 }
 
+static size_t
+first_slot(const union address *address)
+{
+	return hash(address) % (CACHE_SLOTS / CACHE_WAYS) * CACHE_WAYS;
+}
+
+void
+routes_prefetch(const struct routes *routes, const struct flow *flow)
+{
+	__builtin_prefetch(&routes->slot[first_slot(&flow->original.source)]);
+	__builtin_prefetch(&routes->slot[first_slot(&flow->reply.source)]);
+}
+
 static uint32_t
 interface_of(struct routes *routes, unsigned family, const union address *address)
 {
 	const uint32_t generation = routes->generation << 1 | (family == 6);
-	struct slot *slots = &routes->slot[hash(address) % (CACHE_SLOTS / CACHE_WAYS) * CACHE_WAYS];
+	struct slot *slots = &routes->slot[first_slot(address)];
 	struct slot *slot = &slots[routes->victim++ % CACHE_WAYS];
 
 	for (unsigned i = 0; i < CACHE_WAYS; i++)

@@ -24,6 +24,9 @@ void routes_close(struct routes *routes);
 int routes_fd(const struct routes *routes);
 void routes_changed(struct routes *routes);
 
+/* Has the processor fetch what routes_find will need for this flow, if it is called some flows earlier. */
+void routes_prefetch(const struct routes *routes, const struct flow *flow);
+
 /* Sets ingress and egress of both sides. Zero stands for this host, and for an address without a route. */
 void routes_find(struct routes *routes, struct flow *flow);
 

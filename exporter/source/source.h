@@ -40,15 +40,16 @@ struct source_options {
 	bool labels;                /* follow UPDATE events for connection labels */
 };
 
-/* Called for each ended flow. The flow is the source's and may be changed in place; it is gone when the call returns. */
-typedef void source_flow(struct flow *flow, void *data);
+/* Called with some flows that ended, in the order the kernel told. They are the source's and may be changed in place;
+ * they are gone when the call returns. */
+typedef void source_flows(struct flow *flow, size_t n, void *data);
 
 struct source;
 
 /* Starts listening, in GLib's default main context: sets the kernel's settings, subscribes, and walks once over the
  * flows there are, to say what cannot be known of them. All flows are handed over from the main loop, in batches;
  * drained is called after each batch. Fails with EX_NOPERM, EX_UNAVAILABLE or EX_OSERR. */
-struct source *source_open(const struct source_options *options, source_flow *flow, void (*drained)(void *data),
+struct source *source_open(const struct source_options *options, source_flows *flows, void (*drained)(void *data),
                            void *data, GError **error);
 
 /* Hands over what has already arrived and stops. */
