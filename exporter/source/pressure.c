@@ -8,6 +8,7 @@
 
 enum { TABLE_MOST = 65536 };        /* octets: some hundreds of processors */
 
+static const uint64_t second = 1000000000;
 static const uint64_t fifth_of_second = 200000000;
 
 void
@@ -79,18 +80,26 @@ read_early_drops(const struct pressure *pressure, uint64_t *drops)
 	return pressure_sum_column(table, "early_drop", drops);
 }
 
-bool
-pressure_rising(struct pressure *pressure, uint64_t now)
+void
+pressure_look(struct pressure *pressure, uint64_t now)
 {
 	uint64_t drops;
 
-	if (pressure->asked_at && now - pressure->asked_at < fifth_of_second)
-		return pressure->rising;
+	if (pressure->looked_at && now - pressure->looked_at < fifth_of_second)
+		return;
+	pressure->looked_at = now;
 	if (!read_early_drops(pressure, &drops))
-		return false;
-	/* The first answer only says where the count stands. */
-	pressure->rising = pressure->asked_at && drops > pressure->early_drops;
+		return;
+	/* The first answer only says where the count stands. Each processor's count has 32 bits, so the sum may fall. */
+	if (pressure->counted_at && drops != pressure->early_drops)
+		pressure->risen_since = pressure->counted_at;
 	pressure->early_drops = drops;
-	pressure->asked_at = now;
-	return pressure->rising;
+	pressure->counted_at = now;
+}
+
+bool
+pressure_rising(struct pressure *pressure, uint64_t now)
+{
+	pressure_look(pressure, now);
+	return pressure->risen_since && now - pressure->risen_since <= second;
 }

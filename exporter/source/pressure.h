@@ -11,15 +11,22 @@
 struct pressure {
 	int fd;                     /* -1: this kernel does not show the count, and nothing counts as pressure */
 	uint64_t early_drops;
-	uint64_t asked_at;          /* ns, any clock that only goes forward; zero: never */
-	bool rising;
+	/* ns, any clock that only goes forward; zero: never */
+	uint64_t looked_at;
+	uint64_t counted_at;        /* the same, unless the count could not be read */
+	uint64_t risen_since;       /* the start of the latest time between two looks in which the count rose */
 };
 
 void pressure_open(struct pressure *pressure);
 void pressure_close(struct pressure *pressure);
 
-/* True if the kernel threw out entries within about the last fifth of a second. now is ns by that clock. Looks at most
- * five times a second, so it can be asked for every flow. */
+/* Notes where the count stands, at most five times a second. To be called for each batch of flow ends. now is ns by that
+ * clock. */
+void pressure_look(struct pressure *pressure, uint64_t now);
+
+/* Looks, too, so that it can be asked for every flow. True if the kernel threw out entries within the last second. What
+ * it threw out cannot be dated better than by the looks around it: where the one before is older than a second, the
+ * answer is false, and only what is thrown out from then on counts. */
 bool pressure_rising(struct pressure *pressure, uint64_t now);
 
 /* The column NAME of such a table, summed over its lines: a line of names, then a line of hexadecimal numbers for each
