@@ -147,29 +147,138 @@ test_model(void)
 	labels_free(labels);
 }
 
-/* Of each size there is room for as many flows as was asked for; what finds none is counted, and the others stay. */
+/* How many flows the table holds before it loses one. */
+static uint32_t
+room_for(size_t capacity)
+{
+	struct labels *labels = labels_new(capacity);
+	uint32_t n = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(labels);
+	while (labels_lost(labels) == 0)
+		keep(labels, ++n, 1);
+	labels_free(labels);
+	return n - 1;
+}
+
+/* Of each size there is room for as many flows as was asked for; of more, the oldest go, and each is counted. */
 static void
 test_full(void)
 {
 	for (size_t capacity = 1; capacity <= 70; capacity++) {
 		struct labels *labels = labels_new(capacity);
-		uint64_t lost = 0, wrong = 0;
-		uint32_t n = 0;
+		const uint32_t room = room_for(capacity), n = room + 11;
+		uint64_t wrong = 0;
 		CU_ASSERT_PTR_NOT_NULL_FATAL(labels);
-		for (; labels_lost(labels) == 0; n++)
-			keep(labels, n, n + 1);
-		CU_ASSERT_TRUE(n > capacity);
-		for (uint32_t more = n; more < n + 10; more++)
-			keep(labels, more, more + 1);
-		lost = labels_lost(labels);
-		CU_ASSERT_EQUAL(lost, 11);
-		keep(labels, 0, 1000);          /* one that is inside may change */
-		CU_ASSERT_EQUAL(labels_lost(labels), lost);
-		for (uint32_t i = 0; i < n + 10; i++)
-			wrong += !take(labels, i, i == 0 ? 1000 : i < n - 1 ? i + 1 : 0);
+		CU_ASSERT_TRUE(room >= capacity);
+		for (uint32_t i = 0; i < n; i++)
+			keep(labels, i, i + 1);
+		CU_ASSERT_EQUAL(labels_lost(labels), 11);
+		keep(labels, n - 1, 1000);      /* one that is inside may change */
+		CU_ASSERT_EQUAL(labels_lost(labels), 11);
+		for (uint32_t i = 0; i < n; i++)
+			wrong += !take(labels, i, i == n - 1 ? 1000 : i < 11 ? 0 : i + 1);
 		CU_ASSERT_EQUAL(wrong, 0);
 		labels_free(labels);
 	}
+}
+
+/* Flows whose ends were lost do not keep others out. */
+static void
+test_never_taken(void)
+{
+	enum { NEVER_TAKEN = 100000, NEW = 100 };
+	struct labels *labels = labels_new(NEW);
+	const uint32_t room = room_for(NEW);
+	unsigned wrong = 0;
+
+	for (uint32_t i = 0; i < NEVER_TAKEN; i++)
+		keep(labels, i, i + 1);
+	CU_ASSERT_EQUAL(labels_lost(labels), NEVER_TAKEN - room);
+	for (uint32_t i = NEVER_TAKEN; i < NEVER_TAKEN + NEW; i++)
+		keep(labels, i, i + 1);
+	for (uint32_t i = NEVER_TAKEN; i < NEVER_TAKEN + NEW; i++)
+		wrong += !take(labels, i, i + 1);
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT_EQUAL(labels_lost(labels), NEVER_TAKEN - room + NEW);
+	labels_free(labels);
+}
+
+/* A flow that has its labels taken away needs no room, and is not lost. */
+static void
+test_none_left(void)
+{
+	struct labels *labels = labels_new(1);
+
+	for (uint32_t i = 0; i < 1000; i++) {
+		keep(labels, i, 5);
+		keep(labels, i, 0);
+	}
+	CU_ASSERT_EQUAL(labels_lost(labels), 0);
+	labels_free(labels);
+}
+
+static int
+find_number(GArray *model, uint32_t number)
+{
+	for (unsigned i = 0; i < model->len; i++)
+		if (g_array_index(model, uint64_t, i) >> 32 == number)
+			return i;
+	return -1;
+}
+
+/* In the model the oldest stands first. */
+static uint64_t
+model_keep(GArray *model, uint32_t room, uint32_t number, uint32_t label)
+{
+	const uint64_t entry = (uint64_t)number << 32 | label;
+	const int at = find_number(model, number);
+	const bool full = at < 0 && model->len == room;
+
+	if (at >= 0 || full)
+		g_array_remove_index(model, full ? 0 : at);
+	g_array_append_val(model, entry);
+	return full;
+}
+
+static uint32_t
+model_take(GArray *model, uint32_t number)
+{
+	const int at = find_number(model, number);
+
+	if (at < 0)
+		return 0;
+	const uint32_t label = g_array_index(model, uint64_t, at);
+	g_array_remove_index(model, at);
+	return label;
+}
+
+/* In a table that is too small most of the time. */
+static void
+test_overfull_model(void)
+{
+	const uint32_t room = room_for(40);
+	struct labels *labels = labels_new(40);
+	g_autoptr(GArray) model = g_array_new(false, false, sizeof(uint64_t));
+	g_autoptr(GRand) random = g_rand_new_with_seed(2);
+	uint64_t lost = 0;
+	unsigned wrong = 0;
+
+	for (unsigned i = 1; i <= STEPS; i++) {
+		const uint32_t number = g_rand_int_range(random, 0, 3 * room);
+		if (g_rand_int_range(random, 0, 10) < (i / 5000 % 2 ? 8 : 4)) {
+			lost += model_keep(model, room, number, i);
+			keep(labels, number, i);
+		} else {
+			wrong += !take(labels, number, model_take(model, number));
+		}
+	}
+	for (uint32_t number = 0; number < 3 * room; number++)
+		wrong += !take(labels, number, model_take(model, number));
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT_EQUAL(labels_lost(labels), lost);
+	CU_ASSERT_TRUE(lost > STEPS / 20);
+	labels_free(labels);
 }
 
 /* ---- the kernel ---- */
@@ -311,6 +420,9 @@ main(void)
 		{ "what tells flows apart", test_identity },
 		{ "at random against a simple table", test_model },
 		{ "a full table", test_full },
+		{ "flows that are never taken", test_never_taken },
+		{ "flows that have none any more", test_none_left },
+		{ "at random, and too many", test_overfull_model },
 		{ "as the kernel announces them", test_kernel },
 		CU_TEST_INFO_NULL,
 	};

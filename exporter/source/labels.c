@@ -9,13 +9,16 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* Entries stand in an open hash table and, at the same time, in a ring by age: the ends of some flows never come, for
+ * the kernel may drop the message, and without the ring such entries would fill the table for good. */
 struct kept {
 	uint64_t key;               /* zero: free */
 	uint8_t labels[16];
+	uint32_t older, newer;      /* slots */
 };
 
 struct labels {
-	size_t mask;                /* slots less one */
+	size_t mask;                /* slots less one; right behind them stands where the ring begins and ends */
 	size_t used;
 	uint64_t lost;
 	struct kept slot[];
@@ -35,9 +38,11 @@ labels_new(size_t capacity)
 
 	while (room_in(slots) < capacity)
 		slots *= 2;
-	struct labels *labels = calloc(1, sizeof *labels + slots * sizeof labels->slot[0]);
-	if (labels)
-		labels->mask = slots - 1;
+	struct labels *labels = calloc(1, sizeof *labels + (slots + 1) * sizeof labels->slot[0]);
+	if (!labels)
+		return NULL;
+	labels->mask = slots - 1;
+	labels->slot[slots].older = labels->slot[slots].newer = slots;
 	return labels;
 }
 
@@ -87,21 +92,30 @@ has_labels(const struct flow *flow)
 	return memcmp(flow->labels, none, sizeof none) != 0;
 }
 
-void
-labels_keep(struct labels *labels, const struct flow *flow)
+static void
+leave_ring(struct labels *labels, const struct kept *kept)
 {
-	const uint64_t key = key_of(flow);
-	struct kept *kept = find(labels, key);
+	labels->slot[kept->older].newer = kept->newer;
+	labels->slot[kept->newer].older = kept->older;
+}
 
-	if (!kept->key && !has_labels(flow))
-		return;
-	if (!kept->key && labels->used >= room_in(labels->mask + 1)) {
-		labels->lost++;
-		return;
-	}
-	labels->used += !kept->key;
-	kept->key = key;
-	memcpy(kept->labels, flow->labels, sizeof kept->labels);
+static void
+enter_ring(struct labels *labels, struct kept *kept)
+{
+	const size_t end = labels->mask + 1;
+
+	kept->newer = end;
+	kept->older = labels->slot[end].older;
+	labels->slot[kept->older].newer = labels->slot[end].older = kept - labels->slot;
+}
+
+static void
+move(struct labels *labels, size_t from, size_t to)
+{
+	struct kept *kept = &labels->slot[to];
+
+	*kept = labels->slot[from];
+	labels->slot[kept->older].newer = labels->slot[kept->newer].older = to;
 }
 
 /* Closes the hole at i: whatever was pushed past it moves back. */
@@ -111,11 +125,52 @@ close_hole(struct labels *labels, size_t i)
 	for (size_t j = (i + 1) & labels->mask; labels->slot[j].key; j = (j + 1) & labels->mask) {
 		const size_t home = labels->slot[j].key & labels->mask;
 		if (((j - home) & labels->mask) >= ((j - i) & labels->mask)) {
-			labels->slot[i] = labels->slot[j];
+			move(labels, j, i);
 			i = j;
 		}
 	}
 	labels->slot[i].key = 0;
+}
+
+static void
+forget(struct labels *labels, struct kept *kept)
+{
+	leave_ring(labels, kept);
+	labels->used--;
+	close_hole(labels, kept - labels->slot);
+}
+
+/* Where a new entry may stand. To throw out the oldest moves others, so its place has to be looked for after that. */
+static struct kept *
+make_room(struct labels *labels, uint64_t key)
+{
+	if (labels->used >= room_in(labels->mask + 1)) {
+		labels->lost++;
+		forget(labels, &labels->slot[labels->slot[labels->mask + 1].newer]);
+	}
+	labels->used++;
+	return find(labels, key);
+}
+
+/* A change makes an entry young again: its flow lives. */
+void
+labels_keep(struct labels *labels, const struct flow *flow)
+{
+	const uint64_t key = key_of(flow);
+	struct kept *kept = find(labels, key);
+
+	if (!has_labels(flow)) {
+		if (kept->key)
+			forget(labels, kept);
+		return;
+	}
+	if (kept->key)
+		leave_ring(labels, kept);
+	else
+		kept = make_room(labels, key);
+	kept->key = key;
+	memcpy(kept->labels, flow->labels, sizeof kept->labels);
+	enter_ring(labels, kept);
 }
 
 void
@@ -126,8 +181,7 @@ labels_take(struct labels *labels, struct flow *flow)
 	if (!kept->key)
 		return;
 	memcpy(flow->labels, kept->labels, sizeof flow->labels);
-	labels->used--;
-	close_hole(labels, kept - labels->slot);
+	forget(labels, kept);
 }
 
 uint64_t
