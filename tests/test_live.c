@@ -83,8 +83,10 @@ loop_for(unsigned milliseconds)
 	unsigned turns = 0;
 
 	g_timeout_add(milliseconds, set_flag, &over);
-	for (; !over; turns++)
+	while (!over) {
 		g_main_context_iteration(NULL, true);
+		turns++;
+	}
 	return turns;
 }
 
