@@ -15,7 +15,7 @@ struct source_counters {
 	uint64_t without_counters;  /* flows with GAP_NO_COUNTERS */
 	uint64_t without_start;     /* flows with GAP_NO_START */
 	uint64_t settings_restored; /* times a kernel setting was found switched off and put back */
-	uint64_t labels_lost;       /* flows whose labels found no room */
+	uint64_t labels_lost;       /* flows whose labels had to make room */
 	uint64_t present_at_start;  /* flows that were in the table when peerflow came */
 };
 

@@ -23,6 +23,7 @@ enum {
 	RELOAD_PATIENCE = 200,
 	LOSS_REPORT = 60,           /* seconds between two looks at what was lost */
 	VIEWERS_MOST = 16,
+	LINKS_SETTLE = 1000,        /* ms */
 	GONE_MOST = 16,
 	DOCUMENTATION_ENTERPRISE = 32473,
 };
@@ -40,8 +41,10 @@ struct exporter {
 	struct links *links;
 	struct routes *routes;
 	guint links_watch;
+	guint links_timer;
 	guint routes_watch;
 	struct live *live;
+	int64_t refusal_said;       /* monotonic microseconds; zero: never */
 	struct source *source;
 	GSource *flush;             /* ready when a partly full message has waited long enough */
 	guint loss_timer;
@@ -155,6 +158,21 @@ read_interfaces(struct exporter *exporter)
 	exporter->mesh = if_nametoindex(exporter->config->interface);
 }
 
+/* Links come and go in swarms: what they are called is told once for all of them. */
+static gboolean
+on_links_settled(gpointer data)
+{
+	struct exporter *exporter = data;
+
+	exporter->links_timer = 0;
+	read_interfaces(exporter);
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		output_refresh(exporter->outputs->pdata[i]);
+	for (guint i = 0; i < exporter->viewers->len; i++)
+		output_refresh(exporter->viewers->pdata[i]);
+	return G_SOURCE_REMOVE;
+}
+
 static gboolean
 on_links(gint fd, GIOCondition condition, gpointer data)
 {
@@ -162,9 +180,8 @@ on_links(gint fd, GIOCondition condition, gpointer data)
 	(void)fd, (void)condition;
 
 	links_changed(exporter->links);
-	read_interfaces(exporter);
-	g_ptr_array_foreach(exporter->outputs, (GFunc)(void (*)(void))output_refresh, NULL);
-	g_ptr_array_foreach(exporter->viewers, (GFunc)(void (*)(void))output_refresh, NULL);
+	if (!exporter->links_timer)
+		exporter->links_timer = g_timeout_add(LINKS_SETTLE, on_links_settled, exporter);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -197,6 +214,18 @@ on_viewer_gone(struct output *viewer, void *data)
 	g_idle_add(on_close_viewer, viewer);
 }
 
+/* Whoever may connect must not be able to fill the log. */
+static void
+refuse_viewer(struct exporter *exporter, const char *reason)
+{
+	const int64_t now = g_get_monotonic_time();
+
+	if (exporter->refusal_said && now - exporter->refusal_said < LOSS_REPORT * G_USEC_PER_SEC)
+		return;
+	g_warning("live-socket: a viewer is refused: %s", reason);
+	exporter->refusal_said = now;
+}
+
 static void
 on_viewer(int fd, void *data)
 {
@@ -204,7 +233,7 @@ on_viewer(int fd, void *data)
 	g_autoptr(GError) error = NULL;
 
 	if (exporter->viewers->len >= VIEWERS_MOST) {
-		g_warning("live-socket: %d viewers are connected, no more are taken", VIEWERS_MOST);
+		refuse_viewer(exporter, "as many as may be are there");
 		close(fd);
 		return;
 	}
@@ -212,7 +241,7 @@ on_viewer(int fd, void *data)
 	if (viewer)
 		g_ptr_array_add(exporter->viewers, viewer);
 	else
-		g_warning("live-socket: %s", error->message);
+		refuse_viewer(exporter, error->message);
 }
 
 /* What was lost lately, once a minute and at the end, and only if there is something to say. */
@@ -304,6 +333,9 @@ static void
 set_identity(struct exporter *exporter, const struct config *config)
 {
 	exporter->identity.domain = config->has_domain_id ? config->domain_id : domain_of_host(config->interface);
+	if (!config->has_domain_id && !if_nametoindex(config->interface))
+		g_message("there is no interface %s: the Observation Domain id comes from another one; "
+		          "observation-domain-id in [exporter] settles it", config->interface);
 	exporter->identity.enterprise = config->enterprise_number;
 	exporter->identity.template_directory = config->template_directory;
 	if (config->enterprise_number == DOCUMENTATION_ENTERPRISE)
@@ -322,7 +354,7 @@ check_config(const struct config *config, FILE *out, GError **error)
 	for (size_t i = 0; i < config->n_collectors; i++)
 		if (!output_check(&config->collector[i], &identity, out, error))
 			return false;
-	return true;
+	return !config->live_socket || output_check_viewer(&identity, error);
 }
 
 bool
@@ -522,6 +554,7 @@ exporter_close(struct exporter *exporter)
 	close_outputs(exporter);
 	live_close(exporter->live);
 	remove_watch(exporter->links_watch);
+	remove_watch(exporter->links_timer);
 	remove_watch(exporter->routes_watch);
 	routes_close(exporter->routes);
 	links_close(exporter->links);

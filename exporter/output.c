@@ -118,20 +118,23 @@ add_templates(struct output *output)
 	encoder_add_templates(output->encoder);
 }
 
-void
-output_refresh(struct output *output)
+static void
+add_words(struct output *output)
+{
+	add_templates(output);
+	if (encoder_add_types(output->encoder))
+		return;
+	send_messages(output, true);
+	encoder_add_types(output->encoder);
+}
+
+static void
+add_tables(struct output *output)
 {
 	const struct link_counters *counters = link_counters(output->link);
 	const struct exporter_statistics statistics = { counters->octets_sent, counters->messages_sent,
 	                                                counters->flow_records_sent };
 
-	if (!link_is_open(output->link))
-		return;
-	add_templates(output);
-	if (!encoder_add_types(output->encoder)) {
-		send_messages(output, true);
-		encoder_add_types(output->encoder);
-	}
 	for (size_t i = 0; i < output->identity->n_interfaces; i++)
 		if (!encoder_add_interface(output->encoder, &output->identity->interface[i])) {
 			send_messages(output, true);
@@ -141,6 +144,34 @@ output_refresh(struct output *output)
 		send_messages(output, true);
 		encoder_add_statistics(output->encoder, &statistics);
 	}
+}
+
+static bool
+is_stream(const struct output *output)
+{
+	return !output->collector || output->collector->transport == CONFIG_TCP;
+}
+
+void
+output_refresh(struct output *output)
+{
+	if (!link_is_open(output->link))
+		return;
+	/* A stream loses nothing: what its words mean is said once (RFC 7011 section 8, RFC 5610 section 3). */
+	if (!is_stream(output))
+		add_words(output);
+	add_tables(output);
+	send_messages(output, true);
+}
+
+/* RFC 7011 section 8.4: over UDP several copies of the templates, in messages of their own, before the first data. */
+static void
+begin_session(struct output *output)
+{
+	if (!is_stream(output))
+		add_templates(output);
+	add_words(output);
+	add_tables(output);
 	send_messages(output, true);
 }
 
@@ -162,7 +193,6 @@ drop_messages(struct output *output)
 	link_drop(output->link, messages, n);
 }
 
-/* RFC 7011 section 8.4: over UDP several copies of the templates, in messages of their own, before the first data. */
 static void
 on_opened(void *data, size_t payload)
 {
@@ -171,9 +201,7 @@ on_opened(void *data, size_t payload)
 	drop_messages(output);
 	encoder_restart(output->encoder);
 	resize(output, payload);
-	if (output->collector && output->collector->transport == CONFIG_UDP)
-		add_templates(output);
-	output_refresh(output);
+	begin_session(output);
 }
 
 static void
@@ -242,6 +270,14 @@ output_new(const struct config_collector *collector, const struct output_identit
 }
 
 bool
+output_check_viewer(const struct output_identity *identity, GError **error)
+{
+	g_autoptr(template_file_t) file = load_template("full", identity, error);
+
+	return file != NULL;
+}
+
+bool
 output_check(const struct config_collector *collector, const struct output_identity *identity, FILE *out,
              GError **error)
 {
@@ -290,7 +326,7 @@ output_adopt(int fd, const struct output_identity *identity, void (*gone)(struct
 		return NULL;
 	}
 	output->refresh_timer = g_timeout_add_seconds(REFRESH_VIEWER, on_refresh, output);
-	output_refresh(output);
+	begin_session(output);
 	return output;
 }
 

@@ -35,6 +35,9 @@ struct output *output_new(const struct config_collector *collector, const struct
 bool output_check(const struct config_collector *collector, const struct output_identity *identity, FILE *out,
                   GError **error);
 
+/* Is there what viewers are told by? */
+bool output_check_viewer(const struct output_identity *identity, GError **error);
+
 /* An output to a viewer on the other end of a connected stream socket, which now belongs to the output: every field
  * there is, one record a flow. gone is called from the main loop when the viewer left. */
 struct output *output_adopt(int fd, const struct output_identity *identity, void (*gone)(struct output *, void *),
@@ -50,7 +53,7 @@ void output_flow(struct output *output, const struct flow *flow, const struct na
 /* Sends all full messages or, with partial, everything. True if something still waits. */
 bool output_flush(struct output *output, bool partial);
 
-/* Sends the templates, interface names and statistics again. */
+/* Sends interface names and statistics again, and over UDP the templates before them. */
 void output_refresh(struct output *output);
 
 bool output_carries(const struct output *output, const struct flow *flow);

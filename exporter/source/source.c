@@ -170,6 +170,7 @@ drain(struct source *source)
 	drain_labels(source);
 	source->now = nanoseconds(CLOCK_REALTIME);
 	source->ticks = nanoseconds(CLOCK_MONOTONIC);
+	pressure_look(&source->pressure, source->ticks);
 	while ((state = events_drain(source->events, BUDGET, on_event, source, &source->counters.events,
 	                             &source->counters.truncated)) == EVENTS_OVERRUN)
 		if (source->counters.overruns++ == 0)
@@ -298,10 +299,12 @@ on_table_entry(const struct nlmsghdr *message, size_t available, void *data)
 static void
 report_table(const struct source *source)
 {
+	if (source->counters.present_at_start == 0)
+		return;
 	g_message("%" PRIu64 " flows were there already; of %" PRIu64 " the counters and of %" PRIu64
 	          " the start cannot be known", source->counters.present_at_start, source->old_without_counters,
 	          source->old_without_start);
-	if (settings_events_were_off(&source->settings) && source->counters.present_at_start)
+	if (settings_events_were_off(&source->settings))
 		g_warning("nf_conntrack_events was not 1 when they began: flows that began while nobody listened may end "
 		          "without a record");
 }
@@ -404,8 +407,7 @@ source_open(const struct source_options *options, source_flows *flows, void (*dr
 	copy_options(source, options);
 	if (!open_all(source, error))
 		return NULL;
-	/* The first answer tells where the kernel's count of early drops stands. */
-	pressure_rising(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
+	pressure_look(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
 	source->napper = napper_new(events_fd(source->events), source);
 	source->walk_timer = g_timeout_add(WALK_PAUSE / 1000, on_walk, source);
 	source->settings_timer = g_timeout_add_seconds(SETTINGS_CHECK, on_settings_check, source);
