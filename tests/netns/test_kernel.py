@@ -190,6 +190,8 @@ def labels(checks, lab):
     """Connection labels, set with the first packet, later, or before the daemon came."""
     where = quiet_stand(lab)
     where.router.nft(LABELS)
+    # The first flow is there before anybody listens; without this the kernel would not tell of its end.
+    switch(where, events=1)
     full, without = where.udp(), where.udp()
     exchange(where, port=7000, source_port=47000)
     form = {"template": "full", "records": "biflow"}

@@ -180,14 +180,14 @@ def under_load(checks, lab):
                 for conntrack in ("", "ignore = 10.200.0.0/16, fd00:1::/32", "protocols = udp, tcp, 99",
                                   "marks = 0, 0x77", "receive-buffer = 32M")]
     daemon = where.daemon(stay, await_sinks=[same, same_tcp])
-    load = lab.start(where.router, stand.CTGEN, "--count", "20000", "--window", "500", "--rate", "8000")
+    load = lab.start(where.router, stand.CTGEN, "--count", "60000", "--window", "500", "--rate", "8000")
     good = [daemon.reload(variants[n % len(variants)]) for n in range(20)]
     during = load.process.poll() is None
     load.process.wait(30)
     checks.equal("twenty reloads under load: all taken", [True] * 20, good)
     checks.true("twenty reloads under load: it lasted", during, "expected the load to outlast the reloads")
     for name, sink in (("UDP", same), ("TCP", same_tcp)):
-        stand.each_once(checks, f"twenty reloads under load, {name}", sink.wait_flows(20000), 20000)
+        stand.each_once(checks, f"twenty reloads under load, {name}", sink.wait_flows(60000), 60000)
         checks.equal(f"twenty reloads under load, {name}: sessions", 1, len(sink.sessions()))
         stand.valid(checks, f"twenty reloads under load, {name}", sink)
     stand.valid(checks, "twenty reloads under load, the other", new)
