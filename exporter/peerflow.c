@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -137,6 +138,15 @@ live_print(struct reader *reader, struct printer *printer, int64_t count, GError
 	return !*error;
 }
 
+/* Zero if the output is no terminal. */
+static unsigned
+terminal_columns(void)
+{
+	struct winsize size;
+
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 static bool
 live_run(const char *path, enum print_format format, int64_t count, GError **error)
 {
@@ -152,6 +162,7 @@ live_run(const char *path, enum print_format format, int64_t count, GError **err
 	handle_signals(fd);
 	struct reader *reader = reader_new(stream, path, READER_LOCAL_ENTERPRISE);
 	struct printer *printer = printer_new(format);
+	printer_fold(printer, terminal_columns());
 	bool good = live_print(reader, printer, count, error);
 	printer_free(printer);
 	reader_free(reader);

@@ -148,6 +148,25 @@ test_table(void)
 	}
 }
 
+/* On a terminal the translation never wraps: what does not fit beside the rest stands below the ends it belongs to. */
+static void
+test_folded(void)
+{
+	static const char *const beside = TABLE("tcp       alice 100.90.0.7:51820", "crm-db 10.20.0.20:443",
+	                                        SAME "   SNAT 10.20.0.1:51820");
+	static const char *const below = TABLE("tcp       alice 100.90.0.7:51820", "crm-db 10.20.0.20:443", SAME)
+		"                                             SNAT 10.20.0.1:51820\n";
+	const struct flow flow = make(&rows[0]);
+	const unsigned needed = strlen(beside) - 1;
+
+	for (unsigned columns = needed - 1; columns <= needed; columns++) {
+		struct printer *printer = printer_new(PRINT_TABLE);
+		printer_fold(printer, columns);
+		check_line(printer, &(struct print_flow){ &flow, &names, NULL, NULL }, columns < needed ? below : beside);
+		printer_free(printer);
+	}
+}
+
 /* The header has the narrow columns; a long address widens its column from there on. */
 static void
 test_widths(void)
@@ -387,6 +406,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "the table, by every kind of connection", test_table },
 		{ "columns that widen", test_widths },
+		{ "a narrow terminal", test_folded },
 		{ "what is not known", test_gaps },
 		{ "csv", test_csv },
 		{ "json", test_json },

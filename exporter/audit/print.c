@@ -441,12 +441,18 @@ static const struct cell {
 	{ "TRANSLATED TO", cell_translation, 0, false },
 };
 
+enum {
+	CELL_INITIATOR = 3,
+	CELL_TRANSLATION = G_N_ELEMENTS(cells) - 1,
+};
+
 /* Formats */
 
 struct printer {
 	const struct format *format;
 	GString *value;             /* for all that is put together before it is appended */
 	unsigned width[G_N_ELEMENTS(cells)];
+	unsigned columns;           /* of the terminal; zero: lines may be as long as they are */
 };
 
 static void
@@ -476,11 +482,36 @@ end_row(GString *out)
 	g_string_append_c(out, '\n');
 }
 
+/* Where the column begins. */
+static unsigned
+column_start(const struct printer *printer, unsigned column)
+{
+	unsigned start = 0;
+
+	for (unsigned i = 0; i < column; i++)
+		start += printer->width[i] + 2;
+	return start;
+}
+
+/* What a flow was translated to is what people look for: it must not wrap around or fall off. */
+static void
+put_translation(struct printer *printer, const char *text, GString *out)
+{
+	const unsigned start = column_start(printer, CELL_TRANSLATION);
+
+	if (printer->columns && *text && start + g_utf8_strlen(text, -1) > printer->columns) {
+		end_row(out);
+		put_spaces(out, column_start(printer, CELL_INITIATOR));
+	}
+	g_string_append(out, text);
+}
+
 static void
 table_header(struct printer *printer, GString *out)
 {
-	for (unsigned i = 0; i < G_N_ELEMENTS(cells); i++)
+	for (unsigned i = 0; i < CELL_TRANSLATION; i++)
 		put_cell(printer, i, cells[i].name, out);
+	put_translation(printer, cells[CELL_TRANSLATION].name, out);
 	end_row(out);
 }
 
@@ -490,7 +521,10 @@ table_flow(struct printer *printer, const struct print_flow *flow, GString *out)
 	for (unsigned i = 0; i < G_N_ELEMENTS(cells); i++) {
 		g_string_truncate(printer->value, 0);
 		cells[i].put(printer->value, flow);
-		put_cell(printer, i, printer->value->str, out);
+		if (i == CELL_TRANSLATION)
+			put_translation(printer, printer->value->str, out);
+		else
+			put_cell(printer, i, printer->value->str, out);
 	}
 	end_row(out);
 }
@@ -580,6 +614,12 @@ printer_new(enum print_format format)
 	for (unsigned i = 0; i < G_N_ELEMENTS(cells); i++)
 		printer->width[i] = cells[i].width;
 	return printer;
+}
+
+void
+printer_fold(struct printer *printer, unsigned columns)
+{
+	printer->columns = columns;
 }
 
 void

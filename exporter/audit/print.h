@@ -36,6 +36,9 @@ void printer_free(struct printer *printer);
 typedef struct printer printer_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(printer_t, printer_free)
 
+/* For a terminal of so many columns: a table's line that would be longer has the translation on a line of its own. */
+void printer_fold(struct printer *printer, unsigned columns);
+
 /* Appends the line that names the columns; nothing for JSON. */
 void printer_header(struct printer *printer, GString *out);
 
