@@ -25,7 +25,6 @@ enum {
 	VIEWERS_MOST = 16,
 	LINKS_SETTLE = 1000,        /* ms */
 	GONE_MOST = 16,
-	DOCUMENTATION_ENTERPRISE = 32473,
 };
 
 struct exporter {

@@ -13,7 +13,6 @@ enum {
 	PAYLOAD_UNKNOWN = 1232,         /* fits a tunnel of the least IPv6 MTU, headers off */
 	PAYLOAD_MOST = 16384,           /* what an encoder builds */
 	QUEUE_VIEWER = 4 << 20,
-	DOCUMENTATION_ENTERPRISE = 32473,   /* RFC 5612: never leaves this host */
 	REFRESH_VIEWER = 60,
 };
 

@@ -14,6 +14,9 @@
 #include "flow.h"
 #include "names.h"
 
+/* RFC 5612: for examples. Viewers on this host are told by it; it should not leave the host. */
+enum { DOCUMENTATION_ENTERPRISE = 32473 };
+
 /* One collector: an encoder and the link its messages leave by, paired. */
 struct output;
 
