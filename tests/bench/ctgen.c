@@ -13,8 +13,9 @@
 
 /* Writes entries into the kernel's connection tracking and deletes them again, many a system call and without asking
  * for an answer, so that DESTROY events come faster than packets could ever make them. A window of entries is made
- * first; from then on each batch deletes the oldest ones, at the pace asked for, and makes as many new ones. A window
- * as large as the count thus gives a flood of nothing but DESTROY; a window of one batch gives a small table.
+ * first; from then on each batch deletes the oldest ones, at the pace asked for, and makes as many new ones half a step
+ * later, since flows begin and end independently of each other. A window as large as the count thus gives a flood of
+ * nothing but DESTROY; a window of one batch gives a small table.
  *
  * Flow n is SOURCE_NET + low bits of n, port 1024 + n % 32768 to TARGET_NET + n / 32768, port 53: no two flows share
  * translated tuples, so the kernel keeps each port and never searches for a free one.
@@ -207,11 +208,11 @@ send_batch(struct generator *gen, uint64_t first, uint64_t end,
 }
 
 static void
-wait_for_turn(const struct generator *gen, uint64_t began, uint64_t n)
+wait_for_turn(const struct generator *gen, uint64_t began, double n)
 {
 	if (!gen->rate)
 		return;
-	uint64_t due = began + (uint64_t)((double)n / (double)gen->rate * (double)SECOND);
+	uint64_t due = began + (uint64_t)(n / (double)gen->rate * (double)SECOND);
 	struct timespec until = { (time_t)(due / SECOND), (long)(due % SECOND) };
 	if (due > now_ns())
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
@@ -254,9 +255,12 @@ replace_window(struct generator *gen, uint64_t made)
 
 	for (uint64_t n = 0, end; n < gen->count; n = end) {
 		end = least(n + gen->batch, gen->count);
-		wait_for_turn(gen, began, n);
+		wait_for_turn(gen, began, (double)n);
 		send_batch(gen, n, end, write_deleting);
 		uint64_t goal = least(end + gen->window, gen->count);
+		if (goal == made)
+			continue;
+		wait_for_turn(gen, began, (double)(n + end) / 2);
 		send_batch(gen, made, goal, write_making);
 		made = goal;
 	}
