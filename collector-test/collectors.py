@@ -104,8 +104,9 @@ class Nfcapd(Collector):
         bad = [line for line in text.splitlines() if any(word in line.lower() for word in (
             "error", "fail", "skip", "unknown", "unexpected", "malformed")) and "Sequence Errors: 0, Bad Packets: 0"
             not in line]
+        # A line for each router when it ends, and one more each for every hour that begins meanwhile.
         clean = text.count("Sequence Errors: 0, Bad Packets: 0")
-        return bad + ([] if clean == len(self.ROUTERS) else ["summary: " + text[-300:]])
+        return bad + ([] if clean and clean % len(self.ROUTERS) == 0 else ["summary: " + text[-300:]])
 
     def shown(self, *options):
         form = "|".join("%" + tag for tag in self.FORMAT.values())
