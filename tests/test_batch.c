@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "expect.h"
 #include "suite.h"
 
 static struct batch batch;
@@ -36,23 +37,6 @@ add(enum stream stream, uint16_t set, uint8_t fill, size_t octets, enum record_c
 	batch_commit(&batch, octets, what);
 	return true;
 }
-
-static void
-expect(const struct message *message, const char *what, const uint8_t *octets, size_t length)
-{
-	CU_ASSERT_EQUAL(message->length, length);
-	if (message->length == length && memcmp(message->octets, octets, length) == 0)
-		return;
-	CU_FAIL(what);
-	printf("\n    %s:", what);
-	for (unsigned i = 0; i < message->length; i++)
-		printf("%s%02x", i % 4 ? "" : " ", message->octets[i]);
-}
-
-#define EXPECT(message, what, ...) do { \
-	const uint8_t expected_octets[] = { __VA_ARGS__ }; \
-	expect(message, what, expected_octets, sizeof expected_octets); \
-} while (0)
 
 static uint32_t
 be32(const uint8_t *at)

@@ -12,6 +12,7 @@
 
 #include "encode/options.h"
 #include "error.h"
+#include "expect.h"
 #include "suite.h"
 
 enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, REVERSE_NUMBER = 29305 };
@@ -209,23 +210,6 @@ encoder_of(const struct template_file *file, unsigned records, enum reply_tuple 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(encoder);
 	return encoder;
 }
-
-static void
-expect(const struct message *message, const char *what, const uint8_t *octets, size_t length)
-{
-	CU_ASSERT_EQUAL(message->length, length);
-	if (message->length == length && memcmp(message->octets, octets, length) == 0)
-		return;
-	CU_FAIL(what);
-	printf("\n    %s:", what);
-	for (unsigned i = 0; i < message->length; i++)
-		printf("%s%02x", i % 4 ? "" : " ", message->octets[i]);
-}
-
-#define EXPECT(message, what, ...) do { \
-	const uint8_t expected_octets[] = { __VA_ARGS__ }; \
-	expect(message, what, expected_octets, sizeof expected_octets); \
-} while (0)
 
 /* ---- a reader of export messages that shares nothing with their writer ---- */
 
