@@ -12,64 +12,13 @@
 
 #include "encode/options.h"
 #include "error.h"
+#include "allocations.h"
 #include "expect.h"
 #include "suite.h"
 
 enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, REVERSE_NUMBER = 29305 };
 
 static const uint64_t boot = 1700000000123, now = 1700000900456;
-
-/* ---- allocations ---- */
-
-static bool counting;
-static unsigned allocations;
-
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void *, size_t),
-                                              void (*freed)(const volatile void *));
-
-static void
-on_malloc(const volatile void *octets, size_t size)
-{
-	(void)octets, (void)size;
-	allocations += counting;
-}
-
-static void
-on_free(const volatile void *octets)
-{
-	(void)octets;
-}
-
-static void
-watch_allocations(void)
-{
-	__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
-}
-#else
-#define WATCHED(name, parameters, arguments) \
-void * \
-name parameters \
-{ \
-	static void *(*real) parameters; \
-\
-	if (!real) \
-		real = (void *(*) parameters)dlsym(RTLD_NEXT, #name); \
-	allocations += counting; \
-	return real arguments; \
-}
-WATCHED(malloc, (size_t size), (size))
-WATCHED(calloc, (size_t n, size_t size), (n, size))
-WATCHED(realloc, (void *octets, size_t size), (octets, size))
-
-static void
-watch_allocations(void)
-{
-}
-#endif
 
 /* ---- names and flows ---- */
 

@@ -20,81 +20,13 @@
 #include <gio/gio.h>
 
 #include "error.h"
+#include "allocations.h"
 #include "suite.h"
 #include "transport/link.h"
 
 static bool isolated;               /* in a namespace: loopback's MTU is ours to change */
 
 /* ---- what the library did: allocations, send calls, log lines ---- */
-
-static bool counting;
-static unsigned allocations;
-
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-/* Not every compiler that has it comes with its header. */
-int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void *, size_t),
-                                              void (*freed)(const volatile void *));
-
-static void
-on_malloc(const volatile void *octets, size_t size)
-{
-	(void)octets, (void)size;
-	allocations += counting;
-}
-
-static void
-on_free(const volatile void *octets)
-{
-	(void)octets;
-}
-
-static void
-count_allocations(void)
-{
-	__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
-}
-#else
-void *
-malloc(size_t size)
-{
-	static void *(*real)(size_t);
-
-	if (!real)
-		real = (void *(*)(size_t))dlsym(RTLD_NEXT, "malloc");
-	allocations += counting;
-	return real(size);
-}
-
-void *
-realloc(void *octets, size_t size)
-{
-	static void *(*real)(void *, size_t);
-
-	if (!real)
-		real = (void *(*)(void *, size_t))dlsym(RTLD_NEXT, "realloc");
-	allocations += counting;
-	return real(octets, size);
-}
-
-void *
-calloc(size_t n, size_t size)
-{
-	static void *(*real)(size_t, size_t);
-
-	if (!real)
-		real = (void *(*)(size_t, size_t))dlsym(RTLD_NEXT, "calloc");
-	allocations += counting;
-	return real(n, size);
-}
-
-static void
-count_allocations(void)
-{
-}
-#endif
 
 /* A kernel that may refuse: refusal with segmentation, or every send, or only the next ones. */
 static struct {
@@ -1492,7 +1424,7 @@ main(void)
 	isolated = isolate();
 	lines = g_string_new(NULL);
 	g_log_set_default_handler(on_line, NULL);
-	count_allocations();
+	watch_allocations();
 	signal(SIGPIPE, SIG_DFL);       /* a write without MSG_NOSIGNAL ends this program */
 	g_autoptr(GRand) random = g_rand_new_with_seed(1);
 	for (size_t i = 0; i < sizeof pattern; i++)
