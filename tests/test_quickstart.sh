@@ -147,7 +147,7 @@ test_interrupt()
 		sleep 0.5
 		printf '\003'
 		sleep 2
-	} | timeout 60 script -qec "nsenter --net=/proc/$host/ns/net packaging/quickstart" /dev/null >"$work/said" 2>&1
+	} | timeout 60 script -qec "exec nsenter --net=/proc/$host/ns/net packaging/quickstart" /dev/null >"$work/said" 2>&1
 	ok "Ctrl-C ends it well" [ "${PIPESTATUS[1]}" = 0 ]
 	left_nothing
 }
