@@ -28,6 +28,11 @@ gio_leaves_transport()
 	library_leaves_home 'gio/' transport
 }
 
+json_leaves_enrich()
+{
+	library_leaves_home 'jansson|curl/' enrich
+}
+
 # The files right in exporter/ tie the stages together; a stage knows none of the others.
 stage_knows_neighbour()
 {
@@ -66,8 +71,8 @@ work_is_unfinished()
 	own_files -exec grep -nHE '\<(TO[D]O|FIX[M]E|XX[X])\>' {} +
 }
 
-rules="netfilter_leaves_source fixbuf_leaves_archive gio_leaves_transport stage_knows_neighbour stage_has_no_rule
-       licence_is_missing work_is_unfinished"
+rules="netfilter_leaves_source fixbuf_leaves_archive gio_leaves_transport json_leaves_enrich stage_knows_neighbour
+       stage_has_no_rule licence_is_missing work_is_unfinished"
 
 # Names each rule that is broken, with what breaks it.
 check()
@@ -89,6 +94,8 @@ exporter/x.c|#  include <libnetfilter_conntrack/libnetfilter_conntrack.h>|netfil
 exporter/encode/x.h|#include "libnfnetlink/libnfnetlink.h"|netfilter_leaves_source
 exporter/encode/x.c|#include <fixbuf/public.h>|fixbuf_leaves_archive
 exporter/source/x.c|#include <gio/gio.h>|gio_leaves_transport
+exporter/source/x.c|#include <jansson.h>|json_leaves_enrich
+exporter/x.c|#include <curl/curl.h>|json_leaves_enrich
 exporter/encode/x.c|#include "transport/link.h"|stage_knows_neighbour
 exporter/audit/x.c|#include "../archive/reader.h"|stage_knows_neighbour
 exporter/common/x.c||stage_has_no_rule
