@@ -52,14 +52,18 @@ enum flow_end_reason {
 enum flow_gap {
 	GAP_NO_COUNTERS = 1,        /* accounting was off when the kernel made the entry */
 	GAP_NO_START = 2,           /* time stamps were off then; start is the end */
+	GAP_LOST_END = 4,           /* nobody told of its end: counters and end are those of the last look */
+	GAP_RESET = 8,              /* somebody zeroed its counters: what they had counted since the last look is missing */
+	GAP_PARTIAL = 16,           /* it was there before peerflow: counted from the first look only */
 };
 
 struct flow {
 	struct side original;
 	struct side reply;
-	uint64_t flow_id;           /* conntrack id << 32 ^ low 32 bits of start: same in all records of the flow */
-	uint64_t start;             /* ms since 1970, first packet */
-	uint64_t end;               /* ms since 1970, last packet */
+	uint64_t flow_id;           /* conntrack id << 32 ^ low 32 bits of born: same in all records of the flow */
+	uint64_t born;              /* ms since 1970, first packet of the flow */
+	uint64_t start;             /* the same of this record: the end of the one before it, if there was one */
+	uint64_t end;               /* ms since 1970, last packet; of a flow that goes on, the moment of the look */
 	uint64_t stop;              /* ms since 1970, when the kernel's entry, and so a translated port, became free */
 	uint32_t id;                /* CTA_ID: a 32-bit hash, no key by itself */
 	uint32_t mark;

@@ -134,6 +134,7 @@ test_cases(void)
 		                     .gaps = times.start ? 0 : GAP_NO_START };
 		flow_settle(&flow, &times, cases[i].timeouts, ns(1000), cases[i].early_drop);
 		expect(cases[i].what, "start", flow.start, ms(cases[i].expected_start));
+		expect(cases[i].what, "born", flow.born, flow.start);
 		expect(cases[i].what, "end", flow.end, ms(cases[i].expected_end));
 		expect(cases[i].what, "stop", flow.stop, ms(cases[i].expected_stop));
 		expect(cases[i].what, "reason", flow.end_reason, cases[i].reason);

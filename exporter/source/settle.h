@@ -25,7 +25,7 @@ struct timeouts {
 /* Reads them from the running kernel; what it does not know keeps the kernel's default. */
 void timeouts_read(struct timeouts *timeouts);
 
-/* Settles start, end, stop, flow id and end reason of an ended flow. now is ns since 1970, the time of receipt, used
+/* Settles born, start, end, stop, flow id and end reason of an ended flow. now is ns since 1970, the time of receipt, used
  * where the kernel gave no time. early_drop says that the table was so full lately that the kernel threw entries out.
  *
  * The entry's stop time is when it expired: the last packet plus a timeout. So the end, which is what IPFIX wants, is
