@@ -80,9 +80,10 @@ export_flow(struct exporter *exporter, struct flow *flow)
 }
 
 static void
-on_flows(struct flow *flow, size_t n, void *data)
+on_ended(struct flow *flow, size_t n, uint64_t batch, void *data)
 {
 	struct exporter *exporter = data;
+	(void)batch;
 
 	for (size_t i = 0; i < n; i++)
 		routes_prefetch(exporter->routes, &flow[i]);
@@ -467,10 +468,11 @@ open_host(struct exporter *exporter, GError **error)
 static bool
 open_source(struct exporter *exporter, GError **error)
 {
+	static const struct source_handler handler = { .ended = on_ended, .drained = on_drained };
 	struct source_options options;
 
 	fill_source_options(&options, exporter->config);
-	exporter->source = source_open(&options, on_flows, on_drained, exporter, error);
+	exporter->source = source_open(&options, &handler, exporter, error);
 	clear_source_options(&options);
 	return exporter->source != NULL;
 }

@@ -86,7 +86,7 @@ open_all(void)
 {
 	if (fuzzed.labels)
 		return;
-	fuzzed.events = events_open(NFNLGRP_CONNTRACK_DESTROY, 0, NULL);
+	fuzzed.events = events_open(NFNLGRP_CONNTRACK_DESTROY, 0, NULL, NULL);
 	fuzzed.walk = walk_open(NULL);
 	fuzzed.labels = labels_new(64);
 	timeouts_read(&fuzzed.timeouts);
@@ -133,6 +133,7 @@ handle(const struct nlmsghdr *message, size_t available, void *data)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct events_handler handler = { .message = handle };
 	uint64_t received = 0, truncated = 0;
 	unsigned messages = 0;
 
@@ -140,10 +141,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	datagram.octets = data;
 	datagram.size = size;
 	datagram.given = false;
-	events_drain(fuzzed.events, 64, handle, &messages, &received, &truncated);
+	events_drain(fuzzed.events, 64, &handler, &messages, &received, &truncated);
 	check(received == 1 && truncated <= 1);
+	events_replay(fuzzed.events, &handler, &messages, &received, &truncated);
 	walk_step(fuzzed.walk, handle, &messages);
 	/* Each message has a header at least. */
-	check(messages <= 2 * (size / sizeof(struct nlmsghdr)));
+	check(messages <= 3 * (size / sizeof(struct nlmsghdr)));
 	return 0;
 }

@@ -135,11 +135,12 @@ on_filtered(const struct nlmsghdr *message, size_t available, void *data)
 }
 
 static void
-read_events(struct events *events, events_message *handle)
+read_events(struct events *events, void (*message)(const struct nlmsghdr *message, size_t available, void *data))
 {
+	const struct events_handler handler = { .message = message };
 	uint64_t received = 0, truncated = 0;
 
-	while (events_drain(events, 1000, handle, NULL, &received, &truncated) == EVENTS_MORE)
+	while (events_drain(events, 1000, &handler, NULL, &received, &truncated) == EVENTS_MORE)
 		;
 	CU_ASSERT_EQUAL(truncated, 0);
 }
@@ -183,9 +184,9 @@ compare(const char *what, const struct source_filter *filter, bool exact)
 }
 
 static void
-on_flows(struct flow *ended, size_t n, void *data)
+on_ended(struct flow *ended, size_t n, uint64_t batch, void *data)
 {
-	(void)data;
+	(void)batch, (void)data;
 	for (size_t i = 0; i < n; i++)
 		passed[number_of(&ended[i])] = true;
 }
@@ -201,7 +202,8 @@ static void
 agree_source(const char *what, const struct source_filter *filter)
 {
 	const struct source_options options = { .filter = *filter, .receive_buffer = 1 << 20 };
-	struct source *source = source_open(&options, on_flows, on_drained, NULL, NULL);
+	const struct source_handler handler = { .ended = on_ended, .drained = on_drained };
+	struct source *source = source_open(&options, &handler, NULL, NULL);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(source);
 	make_all_flows();
@@ -508,8 +510,8 @@ prepare(void)
 {
 	if (unshare(CLONE_NEWNET) < 0)
 		return false;
-	kernel.all = events_open(NFNLGRP_CONNTRACK_DESTROY, 1 << 20, NULL);
-	kernel.some = events_open(NFNLGRP_CONNTRACK_DESTROY, 1 << 20, NULL);
+	kernel.all = events_open(NFNLGRP_CONNTRACK_DESTROY, 1 << 20, NULL, NULL);
+	kernel.some = events_open(NFNLGRP_CONNTRACK_DESTROY, 1 << 20, NULL, NULL);
 	kernel.handle = nfct_open(CONNTRACK, 0);
 	return kernel.all && kernel.some && kernel.handle;
 }

@@ -346,11 +346,12 @@ on_end(const struct nlmsghdr *message, size_t available, void *data)
 }
 
 static void
-drain(struct events *events, events_message *handle)
+drain(struct events *events, void (*message)(const struct nlmsghdr *message, size_t available, void *data))
 {
+	const struct events_handler handler = { .message = message };
 	uint64_t received = 0, truncated = 0;
 
-	events_drain(events, 1000, handle, NULL, &received, &truncated);
+	events_drain(events, 1000, &handler, NULL, &received, &truncated);
 }
 
 static const uint8_t *
@@ -380,9 +381,9 @@ test_kernel(void)
 		printf("SKIPPED (needs nft and connection labels in the kernel) ");
 		return;
 	}
-	all = events_open(NFNLGRP_CONNTRACK_NEW, 1 << 20, NULL);
-	some = events_open(NFNLGRP_CONNTRACK_NEW, 1 << 20, NULL);
-	ends = events_open(NFNLGRP_CONNTRACK_DESTROY, 1 << 20, NULL);
+	all = events_open(NFNLGRP_CONNTRACK_NEW, 1 << 20, NULL, NULL);
+	some = events_open(NFNLGRP_CONNTRACK_NEW, 1 << 20, NULL, NULL);
+	ends = events_open(NFNLGRP_CONNTRACK_DESTROY, 1 << 20, NULL, NULL);
 	CU_ASSERT_FATAL(all && some && ends);
 	CU_ASSERT_TRUE(events_join(all, NFNLGRP_CONNTRACK_UPDATE, NULL));
 	CU_ASSERT_TRUE(events_join(some, NFNLGRP_CONNTRACK_UPDATE, NULL));

@@ -10,25 +10,22 @@
 #include "error.h"
 #include "source/netlink.h"
 
-enum {
-	BATCH = 64,
-	MESSAGE_MOST = 1024,        /* a conntrack message has 128 to 600 octets */
-};
-
 struct events {
 	int fd;
 	size_t buffer;
-	struct mmsghdr header[BATCH];
-	struct iovec vector[BATCH];
-	uint8_t octets[BATCH][MESSAGE_MOST] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct source_memory *memory;
+	bool own_memory;
+	unsigned filled;            /* how many messages of the memory may have a length */
 };
 
+/* Points into memory that may lie elsewhere than in the process that used it before, and leaves what it received. */
 static void
-prepare_batch(struct events *events)
+prepare_batch(struct source_memory *memory)
 {
-	for (unsigned i = 0; i < BATCH; i++) {
-		events->vector[i] = (struct iovec){ events->octets[i], MESSAGE_MOST };
-		events->header[i].msg_hdr = (struct msghdr){ .msg_iov = &events->vector[i], .msg_iovlen = 1 };
+	for (unsigned i = 0; i < EVENTS_BATCH; i++) {
+		memory->vector[i] = (struct iovec){ memory->octets[i], EVENTS_MESSAGE_MOST };
+		memory->header[i].msg_hdr = (struct msghdr){ .msg_iov = &memory->vector[i], .msg_iovlen = 1,
+		                                             .msg_flags = memory->header[i].msg_hdr.msg_flags };
 	}
 }
 
@@ -82,15 +79,20 @@ subscribe(struct events *events, unsigned group, GError **error)
 }
 
 struct events *
-events_open(unsigned group, size_t buffer, GError **error)
+events_open(unsigned group, size_t buffer, struct source_memory *memory, GError **error)
 {
-	struct events *events = calloc(1, sizeof *events);
+	struct events *events = g_new0(struct events, 1);
 
-	if (!events) {
-		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets to receive events", sizeof *events);
+	events->fd = -1;
+	events->own_memory = !memory;
+	events->memory = memory ? memory : calloc(1, sizeof *memory);
+	if (!events->memory) {
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets to receive events", sizeof *memory);
+		events_close(events);
 		return NULL;
 	}
-	prepare_batch(events);
+	prepare_batch(events->memory);
+	events->filled = EVENTS_BATCH;
 	if (!subscribe(events, group, error)) {
 		events_close(events);
 		return NULL;
@@ -106,7 +108,9 @@ events_close(struct events *events)
 		return;
 	if (events->fd >= 0)
 		close(events->fd);
-	free(events);
+	if (events->own_memory)
+		free(events->memory);
+	g_free(events);
 }
 
 int
@@ -116,11 +120,12 @@ events_fd(const struct events *events)
 }
 
 static void
-handle_datagram(struct events *events, unsigned i, events_message *handle, void *data, uint64_t *truncated)
+handle_datagram(const struct source_memory *memory, unsigned i, const struct events_handler *handler, void *data,
+                uint64_t *truncated)
 {
-	const struct mmsghdr *header = &events->header[i];
-	size_t left = header->msg_len;
-	const uint8_t *at = events->octets[i];
+	const struct mmsghdr *header = &memory->header[i];
+	size_t left = MIN(header->msg_len, EVENTS_MESSAGE_MOST);
+	const uint8_t *at = memory->octets[i];
 
 	if (header->msg_hdr.msg_flags & MSG_TRUNC) {
 		++*truncated;
@@ -128,7 +133,7 @@ handle_datagram(struct events *events, unsigned i, events_message *handle, void 
 	}
 	while (left >= sizeof(struct nlmsghdr)) {
 		const struct nlmsghdr *message = (const struct nlmsghdr *)at;
-		handle(message, left, data);
+		handler->message(message, left, data);
 		/* Before it is rounded up, which turns the largest lengths into nothing. */
 		if (message->nlmsg_len < sizeof *message || message->nlmsg_len >= left)
 			break;
@@ -138,23 +143,60 @@ handle_datagram(struct events *events, unsigned i, events_message *handle, void 
 	}
 }
 
+static void
+handle_batch(struct events *events, unsigned n, const struct events_handler *handler, void *data, uint64_t *truncated)
+{
+	for (unsigned i = 0; i < n; i++)
+		handle_datagram(events->memory, i, handler, data, truncated);
+	if (handler->batch)
+		handler->batch(events->memory->batch, data);
+}
+
+/* The number changes after the old lengths are gone and before new ones come: whoever finds the memory never takes one
+ * batch for another. A batch that did not come about leaves its number to the next. */
+static int
+receive_batch(struct events *events)
+{
+	struct source_memory *memory = events->memory;
+
+	for (unsigned i = 0; i < events->filled; i++)
+		memory->header[i].msg_len = 0;
+	__atomic_store_n(&memory->batch, memory->batch + 1, __ATOMIC_RELEASE);
+	int n = recvmmsg(events->fd, memory->header, EVENTS_BATCH, MSG_DONTWAIT, NULL);
+	events->filled = MAX(n, 0);
+	if (n <= 0)
+		__atomic_store_n(&memory->batch, memory->batch - 1, __ATOMIC_RELEASE);
+	return n;
+}
+
 enum events_state
-events_drain(struct events *events, size_t budget, events_message *handle, void *data, uint64_t *received,
+events_drain(struct events *events, size_t budget, const struct events_handler *handler, void *data, uint64_t *received,
              uint64_t *truncated)
 {
 	for (size_t done = 0; done < budget;) {
-		int n = recvmmsg(events->fd, events->header, BATCH, MSG_DONTWAIT, NULL);
+		int n = receive_batch(events);
 		if (n < 0 && errno == ENOBUFS)
 			return EVENTS_OVERRUN;
 		if (n <= 0)
 			return EVENTS_EMPTY;
-		for (int i = 0; i < n; i++)
-			handle_datagram(events, i, handle, data, truncated);
-		done += n;
 		*received += n;
+		done += n;
+		handle_batch(events, n, handler, data, truncated);
 		/* A short batch means an empty queue: another call would only be told so. */
-		if (n < BATCH)
+		if (n < EVENTS_BATCH)
 			return EVENTS_EMPTY;
 	}
 	return EVENTS_MORE;
+}
+
+void
+events_replay(struct events *events, const struct events_handler *handler, void *data, uint64_t *received,
+              uint64_t *truncated)
+{
+	unsigned n = 0;
+
+	while (n < EVENTS_BATCH && events->memory->header[n].msg_len)
+		n++;
+	*received += n;
+	handle_batch(events, n, handler, data, truncated);
 }

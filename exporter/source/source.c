@@ -32,7 +32,6 @@ enum {
 	SETTINGS_CHECK = 30,        /* seconds */
 	WALK_PAUSE = 1000,          /* microseconds between two datagrams of a walk over the table */
 	LABELS_MOST = 65536,
-	READY_MOST = 64,            /* flows handed over at a time: few enough to stay in the fastest cache */
 };
 
 /* A descriptor that is looked at after a nap. Made once; a wake-up allocates nothing. What to wait for is changed in
@@ -51,11 +50,11 @@ struct source {
 	struct source_mark *mark;
 	uint8_t *protocol;
 
-	source_flows *flows;
-	void (*drained)(void *data);
+	struct source_handler handler;
 	void *data;
 
 	struct events *events;
+	bool replay;
 	struct napper *napper;
 	struct events *label_events;    /* NULL: labels are not followed */
 	struct labels *labels;
@@ -73,7 +72,7 @@ struct source {
 	struct source_counters counters;
 
 	size_t n_ready;
-	struct flow ready[READY_MOST];
+	struct flow ready[EVENTS_BATCH];    /* few enough to stay in the fastest cache */
 };
 
 static uint64_t
@@ -106,10 +105,11 @@ on_label_event(const struct nlmsghdr *message, size_t available, void *data)
 }
 
 static void
-hand_over(struct source *source)
+on_batch(uint64_t number, void *data)
 {
-	if (source->n_ready)
-		source->flows(source->ready, source->n_ready, source->data);
+	struct source *source = data;
+
+	source->handler.ended(source->ready, source->n_ready, number, source->data);
 	source->n_ready = 0;
 }
 
@@ -123,8 +123,7 @@ take(struct source *source, struct flow *flow, const struct entry_times *times)
 	source->counters.flows++;
 	source->counters.without_counters += !!(flow->gaps & GAP_NO_COUNTERS);
 	source->counters.without_start += !!(flow->gaps & GAP_NO_START);
-	if (++source->n_ready == READY_MOST)
-		hand_over(source);
+	source->n_ready++;
 }
 
 static void
@@ -133,8 +132,13 @@ on_event(const struct nlmsghdr *message, size_t available, void *data)
 	struct source *source = data;
 	struct entry_times times;
 	struct flow *flow = &source->ready[source->n_ready];
-	const enum entry_message kind = entry_read(message, available, flow, &times);
 
+	/* The kernel puts one message into a datagram. */
+	if (source->n_ready == EVENTS_BATCH) {
+		source->counters.malformed++;
+		return;
+	}
+	const enum entry_message kind = entry_read(message, available, flow, &times);
 	source->counters.malformed += kind == ENTRY_MALFORMED;
 	if (kind != ENTRY_DELETED)
 		return;
@@ -150,13 +154,14 @@ on_event(const struct nlmsghdr *message, size_t available, void *data)
 static void
 drain_labels(struct source *source)
 {
+	static const struct events_handler handler = { .message = on_label_event };
 	uint64_t received = 0;
 	enum events_state state;
 
 	if (!source->label_events)
 		return;
 	do {
-		state = events_drain(source->label_events, BUDGET, on_label_event, source, &received,
+		state = events_drain(source->label_events, BUDGET, &handler, source, &received,
 		                     &source->counters.truncated);
 		source->counters.labels_lost += state == EVENTS_OVERRUN;
 	} while (state != EVENTS_EMPTY);
@@ -165,19 +170,22 @@ drain_labels(struct source *source)
 static enum events_state
 drain(struct source *source)
 {
+	static const struct events_handler handler = { on_event, on_batch };
 	enum events_state state;
 
 	drain_labels(source);
 	source->now = nanoseconds(CLOCK_REALTIME);
 	source->ticks = nanoseconds(CLOCK_MONOTONIC);
 	pressure_look(&source->pressure, source->ticks);
-	while ((state = events_drain(source->events, BUDGET, on_event, source, &source->counters.events,
+	if (source->replay)
+		events_replay(source->events, &handler, source, &source->counters.events, &source->counters.truncated);
+	source->replay = false;
+	while ((state = events_drain(source->events, BUDGET, &handler, source, &source->counters.events,
 	                             &source->counters.truncated)) == EVENTS_OVERRUN)
 		if (source->counters.overruns++ == 0)
 			g_warning("flow ends came faster than they could be read: the kernel dropped some of them; "
 			          "raise receive-buffer in [conntrack]");
-	hand_over(source);
-	source->drained(source->data);
+	source->handler.drained(source->data);
 	return state;
 }
 
@@ -270,7 +278,8 @@ napper_new(int fd, struct source *source)
 
 	napper->nap = NAP_MOST;
 	set_longest_nap(napper, events_buffer(source->events));
-	napper->until = 0;
+	/* What a former process left behind, if anything, is taken at once. */
+	napper->until = g_get_monotonic_time();
 	napper->poll = (GPollFD){ .fd = fd, .events = G_IO_IN };
 	g_source_add_poll(base, &napper->poll);
 	/* It never does. But a source that must not is taken out of the loop while it runs, which costs four system calls. */
@@ -362,7 +371,7 @@ open_labels(struct source *source, GError **error)
 		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: connection labels of %d flows", LABELS_MOST);
 		return false;
 	}
-	source->label_events = events_open(NFNLGRP_CONNTRACK_NEW, source->options.receive_buffer, error);
+	source->label_events = events_open(NFNLGRP_CONNTRACK_NEW, source->options.receive_buffer, NULL, error);
 	if (!source->label_events)
 		return false;
 	if (!events_join(source->label_events, group, error))
@@ -380,7 +389,8 @@ open_all(struct source *source, GError **error)
 {
 	if (source->options.labels && !open_labels(source, error))
 		return false;
-	source->events = events_open(NFNLGRP_CONNTRACK_DESTROY, source->options.receive_buffer, error);
+	source->events = events_open(NFNLGRP_CONNTRACK_DESTROY, source->options.receive_buffer, source->options.memory,
+	                             error);
 	if (!source->events || !filter_attach(events_fd(source->events), &source->options.filter, error))
 		return false;
 	if (!settings_apply(&source->settings)) {
@@ -395,14 +405,13 @@ open_all(struct source *source, GError **error)
 }
 
 struct source *
-source_open(const struct source_options *options, source_flows *flows, void (*drained)(void *data), void *data,
-            GError **error)
+source_open(const struct source_options *options, const struct source_handler *handler, void *data, GError **error)
 {
 	g_autoptr(source_t) source = g_new0(struct source, 1);
 
 	source->pressure.fd = -1;
-	source->flows = flows;
-	source->drained = drained;
+	source->handler = *handler;
+	source->replay = options->replay;
 	source->data = data;
 	copy_options(source, options);
 	if (!open_all(source, error))

@@ -10,6 +10,7 @@
 
 #include "counters.h"
 #include "flow.h"
+#include "gap.h"
 
 /* The kernel's connection tracking as a stream of ended flows. */
 
@@ -38,19 +39,36 @@ struct source_options {
 	struct source_filter filter;
 	size_t receive_buffer;      /* octets asked of SO_RCVBUFFORCE */
 	bool labels;                /* follow UPDATE events for connection labels */
+	struct source_memory *memory;   /* where events are received, see events.h; NULL: nobody shall find them later */
+	bool replay;                /* the memory holds a batch that another process received and did not finish */
 };
 
-/* Called with some flows that ended, in the order the kernel told. They are the source's and may be changed in place;
- * they are gone when the call returns. */
-typedef void source_flows(struct flow *flow, size_t n, void *data);
+/* What the source has to tell. Flows are its own and may be changed in place; they are gone when the call returns. All
+ * of this comes from the main loop; ended, drained and gap also from source_close. */
+struct source_handler {
+	/* Flows that ended, in the order the kernel told; counters are the kernel's totals. Called once for each batch that
+	 * was received, also with no flow at all if nothing in it was of use; n is at most 64. batch numbers them; after a
+	 * restart with the same memory it goes on, and the batch that is replayed has the number it had. */
+	void (*ended)(struct flow *flow, size_t n, uint64_t batch, void *data);
+	/* For now there are no more. */
+	void (*drained)(void *data);
+	/* Something was lost, or may have been. */
+	void (*gap)(const struct gap *gap, void *data);
+	/* Entries of the table as a walk finds them: counters are totals so far, end is the moment of the look, timeout
+	 * the seconds left. */
+	void (*present)(struct flow *flow, size_t n, void *data);
+	/* A walk is over. complete: all entries were shown. certain: when it began, no event was outstanding or lost, nor
+	 * was any until now, so that a flow that two certain walks did not show is gone. */
+	void (*walked)(bool complete, bool certain, void *data);
+};
 
 struct source;
 
 /* Starts listening, in GLib's default main context: sets the kernel's settings, subscribes, and walks once over the
- * flows there are, to say what cannot be known of them. All flows are handed over from the main loop, in batches;
- * drained is called after each batch. Fails with EX_NOPERM, EX_UNAVAILABLE or EX_OSERR. */
-struct source *source_open(const struct source_options *options, source_flows *flows, void (*drained)(void *data),
-                           void *data, GError **error);
+ * flows there are, to say what cannot be known of them. Of the call-backs, gap, present and
+ * walked may be NULL. Fails with EX_NOPERM, EX_UNAVAILABLE or EX_OSERR. */
+struct source *source_open(const struct source_options *options, const struct source_handler *handler, void *data,
+                           GError **error);
 
 /* Hands over what has already arrived and stops. */
 void source_close(struct source *source);
