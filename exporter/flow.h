@@ -70,14 +70,16 @@ struct flow {
 	uint32_t status;            /* IPS_* bits */
 	uint32_t timeout;           /* seconds the entry still had; zero if it expired */
 	uint8_t labels[16];         /* bit n of the kernel's labels is bit n % 8 of octet n / 8 */
-	uint32_t initiator;         /* index into struct names */
+	uint32_t initiator;         /* index of an identity in struct names: who it was when the flow began */
 	uint32_t responder;
+	uint32_t policy;            /* index of a name in struct names: what allowed it; zero: not known */
 	uint16_t zone;
 	uint8_t family;             /* 4 or 6 */
 	uint8_t protocol;
 	uint8_t state;              /* TCP, SCTP or DCCP state of the kernel's tracker; zero for others */
 	uint8_t nat_type;           /* IANA IE 297: 1 NAT44, 5 NAT66, 4 IPv4 as it is, 6 IPv6 as it is */
 	uint8_t translation;        /* enum translation bits */
+	uint8_t masqueraded;        /* 1: the translated source is an address of this host */
 	uint8_t end_reason;         /* enum flow_end_reason */
 	uint8_t gaps;               /* enum flow_gap bits */
 };

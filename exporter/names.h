@@ -11,9 +11,45 @@ struct name {
 	uint16_t length;            /* octets, at least 1 */
 };
 
+/* What there is to say of one end of a flow. */
+enum identity_word {
+	WORD_PEER,                  /* the peer that has this very address */
+	WORD_PEER_ID,
+	WORD_USER,                  /* whose peer it is */
+	WORD_GROUPS,                /* of the peer or of the resource, "a, b" */
+	WORD_VIA,                   /* the peer behind which the address lies */
+	WORD_RESOURCE,
+	WORD_NETWORK,
+	WORD_DOMAIN,                /* that the address was resolved from */
+	WORDS,
+};
+
+struct identity {
+	uint32_t word[WORDS];       /* indexes into names.name; zero: not known */
+};
+
+/* A flow's initiator and responder are indexes into identity. Entry 0 of that is nobody. */
 struct names {
 	const struct name *name;
 	uint32_t count;
+	const struct identity *identity;
+	uint32_t n_identities;
 };
+
+/* Index into names.name of one word about an identity; zero if there is nothing to say. */
+static inline uint32_t
+names_word(const struct names *names, uint32_t identity, enum identity_word word)
+{
+	return identity < names->n_identities ? names->identity[identity].word[word] : 0;
+}
+
+/* The same of the one name that a reader of few fields gets: the peer, or else the one behind which it lies. */
+static inline uint32_t
+names_who(const struct names *names, uint32_t identity)
+{
+	const uint32_t peer = names_word(names, identity, WORD_PEER);
+
+	return peer ? peer : names_word(names, identity, WORD_VIA);
+}
 
 #endif

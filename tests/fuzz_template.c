@@ -41,8 +41,9 @@ encode(const struct template_file *file, unsigned records, uint16_t size)
 	                                         .message_size = size, .boot = 1000 };
 	g_autoptr(encoder_t) encoder = encoder_new(file, &options, NULL);
 	static const struct name name[] = { { "-", 1 }, { "\xe2\x82\xac uro", 7 } };
-	const struct names names = { name, 2 };
-	struct flow flow = { .reply.packets = 1, .initiator = 1, .responder = 7, .start = 500, .end = 5000 };
+	static const struct identity identity[] = { { { 0 } }, { { 1, 1, 1, 1, 1, 1, 1, 1 } }, { { [WORD_USER] = 9 } } };
+	const struct names names = { name, 2, identity, 3 };
+	struct flow flow = { .reply.packets = 1, .initiator = 1, .responder = 7, .policy = 1, .start = 500, .end = 5000 };
 	const struct message *message;
 
 	if (!encoder)

@@ -26,7 +26,8 @@ enum { NAMES = 14 };
 
 static char name_text[NAMES][2048];
 static struct name name_table[NAMES];
-static const struct names names = { name_table, NAMES };
+static struct identity identity_table[NAMES];
+static const struct names names = { name_table, NAMES, identity_table, NAMES };
 
 static void
 set_name(unsigned i, const char *character, size_t octets)
@@ -36,6 +37,7 @@ set_name(unsigned i, const char *character, size_t octets)
 	for (size_t at = 0; at + size <= octets; at += size)
 		memcpy(name_text[i] + at, character, size);
 	name_table[i] = (struct name){ name_text[i], octets / size * size };
+	identity_table[i].word[i % 2 ? WORD_PEER : WORD_VIA] = i;
 }
 
 /* Each length at which something changes, in characters of one to four octets. */

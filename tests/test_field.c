@@ -47,7 +47,7 @@ type_suits(const struct field *field, const fbInfoElement_t *element)
 		       || (element->type == FB_DT_MILSEC && field->octets == 8);
 	case KIND_OCTETS:
 		return element->type == (field->octets == 4 ? FB_IP4_ADDR : FB_IP6_ADDR);
-	case KIND_NAME:
+	case KIND_NAME ... KIND_DOMAIN:
 		return element->type == FB_STRING;
 	default:
 		return false;
@@ -201,7 +201,7 @@ test_lengths(void)
 			fail(&fields[i], "no length of a number");
 		if (fields[i].kind == KIND_OCTETS && octets != 4 && octets != 16)
 			fail(&fields[i], "no length of an address or of labels");
-		if (octets == FIELD_VARIABLE && fields[i].kind != KIND_NAME)
+		if (octets == FIELD_VARIABLE && !field_is_string(&fields[i]))
 			fail(&fields[i], "only names have a variable length");
 		if (fields[i].kind == KIND_UPTIME && octets != 4)
 			fail(&fields[i], "sysUpTime has four octets");

@@ -158,7 +158,7 @@ test_all_types(void)
 		const struct field *field = template.field[i];
 		const size_t name = strlen(field->name);
 		static const uint8_t unsigned_of[] = { [1] = 1, [2] = 2, [4] = 3, [8] = 4 };
-		const uint8_t type = field->kind == KIND_NUMBER ? unsigned_of[field->octets] : field->kind == KIND_NAME ? 13 : 0;
+		const uint8_t type = field->kind == KIND_NUMBER ? unsigned_of[field->octets] : field_is_string(field) ? 13 : 0;
 		CU_ASSERT_TRUE_FATAL(at + 9 + name <= end);
 		CU_ASSERT_EQUAL(at[0] << 8 | at[1], field->element);
 		CU_ASSERT_EQUAL(at[6], type);

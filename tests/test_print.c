@@ -18,7 +18,11 @@
 static const struct name name_list[] = {
 	{ "-", 1 }, { "alice", 5 }, { "crm-db", 6 }, { "site-b", 6 }, { "a\033[2Jb\xe2\x80\xae,\"c\"", 13 },
 };
-static const struct names names = { name_list, G_N_ELEMENTS(name_list) };
+static const struct identity identities[] = {
+	{ { 0 } }, { { [WORD_PEER] = 1 } }, { { [WORD_PEER] = 2, [WORD_VIA] = 3 } }, { { [WORD_VIA] = 3 } },
+	{ { [WORD_PEER] = 4 } },
+};
+static const struct names names = { name_list, G_N_ELEMENTS(name_list), identities, G_N_ELEMENTS(identities) };
 
 /* What a row of a table of flows looks like to people: addresses as text, ports as numbers. */
 struct row {

@@ -100,9 +100,9 @@ static const struct word_row {
 	uint16_t element;
 	uint16_t least;
 	uint16_t most;
-} words[WORDS] = {
+} words[WORD_COUNT] = {
 #define FIELD(name, element, enterprise, octets, kind, ...) \
-	[WORD_##name] = { WHOSE_##enterprise, element, FIT_##kind(octets) },
+	[WORD_##name] = { WHOSE_##enterprise, element, JOIN(FIT_, LIKE_##kind)(octets) },
 #include "fields.def"
 #undef FIELD
 	[WORD_interfaceName] = { WHOSE_IANA, 82, 1, WORD_VARIABLE - 1 },
@@ -112,7 +112,7 @@ static const struct word_row {
 static const struct word_row *
 find_word(const struct check *check, uint32_t enterprise, uint16_t element)
 {
-	for (unsigned i = 0; i < WORDS; i++) {
+	for (unsigned i = 0; i < WORD_COUNT; i++) {
 		int64_t whose = words[i].enterprise == OWN ? check->enterprise : words[i].enterprise;
 		if (words[i].element == element && whose == enterprise)
 			return &words[i];

@@ -35,7 +35,7 @@ typedef struct {
 #define IPFIX_NETFLOW9(...)
 
 struct __attribute__((packed)) wire_flow {
-#define FIELD(name, element, enterprise, octets, kind, ...) IPFIX_##enterprise(TYPE_##kind##_##octets name;)
+#define FIELD(name, element, enterprise, octets, kind, ...) IPFIX_##enterprise(JOIN(JOIN(TYPE_, LIKE_##kind), _##octets) name;)
 #include "fields.def"
 #undef FIELD
 };
@@ -91,6 +91,7 @@ struct reader {
 	GHashTable *interfaces;     /* names by ifIndex */
 	struct names names;
 	struct name name_of[3];     /* "-", the initiator's, the responder's */
+	struct identity identity[3];
 	GString *text[3];
 	uint64_t offset;            /* of the message after this one */
 	uint64_t message;           /* of this one */
@@ -135,7 +136,7 @@ model_fill(struct reader *reader)
 #define MODEL_NETFLOW9(...)
 #define MODEL_OWN(...) model_add(reader, __VA_ARGS__);
 #define FIELD(name, element, enterprise, octets, kind, ...) \
-	MODEL_##enterprise(#name, element, octets, MODEL_##kind(octets))
+	MODEL_##enterprise(#name, element, octets, JOIN(MODEL_, LIKE_##kind)(octets))
 #include "fields.def"
 #undef FIELD
 	model_add(reader, "peerflowNothing", ELEMENT_NOTHING, 1, FB_UINT_8, FB_IE_F_ENDIAN);
@@ -183,13 +184,13 @@ static const struct place {
 	uint16_t to;
 	uint8_t octets;             /* zero: nothing to copy */
 	bool swapped;
-} places[WORDS] = {
+} places[WORD_COUNT] = {
 #define PLACE_NUMBER(name, octets_, member) \
 	.from = offsetof(struct wire_flow, name), .to = offsetof(struct flow, member), .octets = octets_
 #define PLACE_OCTETS(name, octets_, member) PLACE_NUMBER(name, octets_, member), .swapped = octets_ == 4
 #define PLACE_NAME(...) .octets = 0
 #define FIELD(name, element, enterprise, octets_, kind, semantics, only, member, ...) \
-	[WORD_##name] = { IPFIX_##enterprise(PLACE_##kind(name, octets_, member)) },
+	[WORD_##name] = { IPFIX_##enterprise(JOIN(PLACE_, LIKE_##kind)(name, octets_, member)) },
 #include "fields.def"
 #undef FIELD
 };
@@ -507,8 +508,10 @@ reader_new(FILE *in, const char *name, uint32_t enterprise)
 	for (unsigned i = 0; i < G_N_ELEMENTS(reader->text); i++) {
 		reader->text[i] = g_string_new("-");
 		reader->name_of[i] = (struct name){ reader->text[i]->str, 1 };
+		reader->identity[i].word[WORD_PEER] = i;
 	}
-	reader->names = (struct names){ reader->name_of, G_N_ELEMENTS(reader->name_of) };
+	reader->names = (struct names){ reader->name_of, G_N_ELEMENTS(reader->name_of),
+	                                reader->identity, G_N_ELEMENTS(reader->identity) };
 	reader->model = fbInfoModelAlloc();
 	model_fill(reader);
 	fbSession_t *session = fbSessionAlloc(reader->model);

@@ -12,12 +12,29 @@ enum word {
 #undef FIELD
 	WORD_interfaceName,
 	WORD_interfaceDescription,
-	WORDS
+	WORD_COUNT
 };
 
-_Static_assert(WORDS <= 64, "a template's words are bits of 64");
+_Static_assert(WORD_COUNT <= 64, "a template's words are bits of 64");
 
 #define HAS_WORD(name) (UINT64_C(1) << WORD_##name)
+
+/* Whatever a string is about, it is read alike: a macro for each kind is JOIN(MACRO_, LIKE_##kind). */
+#define LIKE_NUMBER NUMBER
+#define LIKE_OCTETS OCTETS
+#define LIKE_UPTIME UPTIME
+#define LIKE_NAME NAME
+#define LIKE_TEXT NAME
+#define LIKE_PEER NAME
+#define LIKE_PEER_ID NAME
+#define LIKE_USER NAME
+#define LIKE_GROUPS NAME
+#define LIKE_VIA NAME
+#define LIKE_RESOURCE NAME
+#define LIKE_NETWORK NAME
+#define LIKE_DOMAIN NAME
+#define JOIN_WORDS(a, b) a##b
+#define JOIN(a, b) JOIN_WORDS(a, b)
 
 enum {
 	WORD_REVERSE = 29305,       /* RFC 5103 */

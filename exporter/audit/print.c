@@ -8,8 +8,10 @@
 /* Names. Entry 0 says that there is none. */
 
 static bool
-put_name(GString *out, const struct names *names, uint32_t index)
+put_name(GString *out, const struct names *names, uint32_t identity)
 {
+	const uint32_t index = names_who(names, identity);
+
 	if (!index || index >= names->count)
 		return false;
 	g_string_append_len(out, names->name[index].text, names->name[index].length);
@@ -341,11 +343,11 @@ CELL(protocol)
 }
 
 static void
-put_end(GString *out, const struct print_flow *it, uint32_t name, const union address *address, uint16_t port)
+put_end(GString *out, const struct print_flow *it, uint32_t identity, const union address *address, uint16_t port)
 {
 	g_autoptr(GString) text = g_string_new(NULL);
 
-	if (put_name(text, it->names, name)) {
+	if (put_name(text, it->names, identity)) {
 		value_visible(out, text->str, text->len);
 		g_string_append_c(out, ' ');
 	}

@@ -13,6 +13,15 @@
 #define MEASURE_OCTETS(octets) (octets)
 #define MEASURE_UPTIME(octets) 8
 #define MEASURE_NAME(octets) 4
+#define MEASURE_TEXT(octets) 4
+#define MEASURE_PEER(octets) 4
+#define MEASURE_PEER_ID(octets) 4
+#define MEASURE_USER(octets) 4
+#define MEASURE_GROUPS(octets) 4
+#define MEASURE_VIA(octets) 4
+#define MEASURE_RESOURCE(octets) 4
+#define MEASURE_NETWORK(octets) 4
+#define MEASURE_DOMAIN(octets) 4
 #define VARIABLE FIELD_VARIABLE
 
 #define FIELD(name, element, enterprise, octets, kind, semantics, only, original, mirror, wire) \

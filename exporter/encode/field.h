@@ -21,7 +21,16 @@ enum field_kind {
 	KIND_NUMBER,                /* 1, 2, 4 or 8 octets, host byte order in struct flow */
 	KIND_OCTETS,                /* as they are */
 	KIND_UPTIME,                /* uint64_t ms since 1970, sent as 4 octets relative to the header's sysUpTime */
-	KIND_NAME,                  /* uint32_t index into struct names */
+	KIND_NAME,                  /* uint32_t index of an identity in struct names: its peer, or else VIA */
+	KIND_TEXT,                  /* uint32_t index of a name in struct names */
+	KIND_PEER,                  /* from here on index of an identity: one word of it, in the order of names.h */
+	KIND_PEER_ID,
+	KIND_USER,
+	KIND_GROUPS,
+	KIND_VIA,
+	KIND_RESOURCE,
+	KIND_NETWORK,
+	KIND_DOMAIN,
 };
 
 /* RFC 5610 section 3.6 numbers them so. */
@@ -66,6 +75,13 @@ struct field {
 /* The table and how many rows it has. */
 extern const struct field fields[];
 extern const unsigned n_fields;
+
+/* Is it a string, which a NetFlow v9 record pads and an IPFIX record gives a length? */
+static inline bool
+field_is_string(const struct field *field)
+{
+	return field->kind >= KIND_NAME;
+}
 
 /* The field of that name, or NULL. */
 const struct field *field_find(const char *name);

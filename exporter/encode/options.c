@@ -175,7 +175,7 @@ options_add_statistics(struct batch *batch, const struct exporter_statistics *st
 static uint8_t
 data_type(const struct field *field)
 {
-	if (field->kind == KIND_NAME)
+	if (field_is_string(field))
 		return 13;              /* string */
 	if (field->kind == KIND_OCTETS)
 		return 0;               /* octetArray */

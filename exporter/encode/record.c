@@ -26,11 +26,27 @@ operation_code(const struct field *field)
 {
 	if (field->kind == KIND_UPTIME)
 		return PUT_UPTIME;
-	if (field->kind == KIND_NAME)
+	if (field_is_string(field))
 		return field->octets == FIELD_VARIABLE ? PUT_NAME_VARIABLE : PUT_NAME_FIXED;
 	if (field->kind == KIND_OCTETS)
 		return field->octets == 4 ? COPY_4 : COPY_16;
 	return field->octets == 1 ? PUT_1 : field->octets == 2 ? PUT_2 : field->octets == 4 ? PUT_4 : PUT_8;
+}
+
+_Static_assert(KIND_DOMAIN - KIND_PEER == WORD_DOMAIN - WORD_PEER, "the kinds of words follow their order");
+
+static struct operation
+operation_of(const struct field *field, enum record_view view)
+{
+	struct operation operation = { operation_code(field), { WORDS, WORDS }, field->offset[view], field->octets };
+
+	if (field->kind == KIND_NAME) {
+		operation.word[0] = WORD_PEER;
+		operation.word[1] = WORD_VIA;
+	} else if (field->kind >= KIND_PEER) {
+		operation.word[0] = operation.word[1] = field->kind - KIND_PEER;
+	}
+	return operation;
 }
 
 void
@@ -39,7 +55,7 @@ recipe_init(struct recipe *recipe, const struct template *template, enum record_
 	*recipe = (struct recipe){ .id = template->id, .n_operations = template->n_fields };
 	for (unsigned i = 0; i < template->n_fields; i++) {
 		const struct field *field = template->field[i];
-		recipe->operation[i] = (struct operation){ operation_code(field), field->offset[view], field->octets };
+		recipe->operation[i] = operation_of(field, view);
 		if (recipe->operation[i].code == PUT_NAME_VARIABLE)
 			recipe->n_names++;
 		else
@@ -62,11 +78,15 @@ recipe_fit(struct recipe *recipe, size_t room)
 }
 
 static const struct name *
-name_of(const struct flow *flow, uint16_t from, const struct names *names)
+name_of(const struct operation *operation, const struct flow *flow, const struct names *names)
 {
 	uint32_t id;
 
-	memcpy(&id, (const uint8_t *)flow + from, sizeof id);
+	memcpy(&id, (const uint8_t *)flow + operation->from, sizeof id);
+	if (operation->word[0] < WORDS) {
+		const uint32_t first = names_word(names, id, operation->word[0]);
+		id = first ? first : names_word(names, id, operation->word[1]);
+	}
 	return id < names->count ? &names->name[id] : &unknown;
 }
 
@@ -91,7 +111,7 @@ recipe_octets(const struct recipe *recipe, const struct flow *flow, const struct
 
 	/* Names of variable length come last: the template loader sees to it. */
 	for (unsigned i = 0; i < recipe->n_names; i++, operation++) {
-		uint16_t length = name_octets(name_of(flow, operation->from, names), recipe->name_limit);
+		uint16_t length = name_octets(name_of(operation, flow, names), recipe->name_limit);
 		octets += length + (length < 255 ? 1 : 3);
 	}
 	return octets;
@@ -186,10 +206,10 @@ recipe_write(const struct recipe *recipe, const struct flow *flow, const struct 
 			at = write_uptime(at, from, boot);
 			break;
 		case PUT_NAME_FIXED:
-			at = write_name_fixed(at, name_of(flow, operation->from, names), operation->octets);
+			at = write_name_fixed(at, name_of(operation, flow, names), operation->octets);
 			break;
 		case PUT_NAME_VARIABLE:
-			at = write_name_variable(at, name_of(flow, operation->from, names), recipe->name_limit);
+			at = write_name_variable(at, name_of(operation, flow, names), recipe->name_limit);
 			break;
 		default:
 			at = write_number(at, from, operation->code);

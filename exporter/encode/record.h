@@ -13,6 +13,7 @@
 
 struct operation {
 	uint8_t code;
+	uint8_t word[2];            /* of an identity, the first that it has; WORDS: the member is a name itself */
 	uint16_t from;              /* offset into struct flow */
 	uint16_t octets;
 };

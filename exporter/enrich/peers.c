@@ -22,6 +22,7 @@ struct prefix {
 struct peers {
 	struct names names;
 	GArray *name;               /* struct name */
+	GArray *identity;           /* of each name */
 	GStringChunk *text;
 	GArray *prefix;             /* as read, with names 1, 2, ... */
 	GArray *line;               /* of the file, of each */
@@ -87,11 +88,14 @@ read_prefix(const char *word, struct prefix *prefix)
 }
 
 static uint32_t
-add_name(struct peers *peers, const char *text, size_t octets)
+add_name(struct peers *peers, enum identity_word word, const char *text, size_t octets)
 {
 	const struct name name = { g_string_chunk_insert_const(peers->text, text), octets };
+	struct identity identity = { { 0 } };
 
+	identity.word[word] = peers->name->len;
 	g_array_append_val(peers->name, name);
+	g_array_append_val(peers->identity, identity);
 	return peers->name->len - 1;
 }
 
@@ -138,7 +142,8 @@ parse_line(struct peers *peers, const char *path, unsigned line, char *text, siz
 		return refuse(error, path, line, "has no name behind it", text);
 	if (octets > NAME_MOST)
 		return refuse(error, path, line, "has a name of more than 255 octets", text);
-	prefix.name = add_name(peers, name, octets);
+	const bool whole = prefix.length == (prefix.family == 6 ? 128 : 32);
+	prefix.name = add_name(peers, whole ? WORD_PEER : WORD_VIA, name, octets);
 	g_array_append_val(peers->prefix, prefix);
 	g_array_append_val(peers->line, line);
 	return true;
@@ -193,7 +198,8 @@ build(struct peers *peers, const char *path, GError **error)
 		*slot = *prefix;
 		note_length(peers, prefix);
 	}
-	peers->names = (struct names){ (const struct name *)(void *)peers->name->data, peers->name->len };
+	peers->names = (struct names){ (const struct name *)(void *)peers->name->data, peers->name->len,
+	                               (const struct identity *)(void *)peers->identity->data, peers->identity->len };
 	return true;
 }
 
@@ -205,9 +211,10 @@ peers_parse(const char *name, const char *text, size_t length, GError **error)
 
 	peers->name = g_array_new(false, false, sizeof(struct name));
 	peers->text = g_string_chunk_new(4096);
+	peers->identity = g_array_new(false, false, sizeof(struct identity));
 	peers->prefix = g_array_new(false, false, sizeof(struct prefix));
 	peers->line = g_array_new(false, false, sizeof(unsigned));
-	add_name(peers, "-", 1);
+	add_name(peers, WORD_PEER, "-", 1);
 	for (const char *end = text + length; text < end;) {
 		const char *stop = memchr(text, '\n', end - text);
 		const size_t size = (stop ? stop : end) - text;
@@ -244,6 +251,7 @@ peers_free(struct peers *peers)
 	if (!peers)
 		return;
 	g_array_free(peers->name, true);
+	g_array_free(peers->identity, true);
 	g_array_free(peers->prefix, true);
 	g_array_free(peers->line, true);
 	g_string_chunk_free(peers->text);
