@@ -15,6 +15,15 @@
  * one thread and used and freed in another. What a source does not know it leaves out: of several sources the best one
  * that knows a word about a prefix wins, word by word. */
 
+/* Who said it, the best first. */
+enum roster_source {
+	ROSTER_NETBIRD,             /* the daemon on this host, by socket or command */
+	ROSTER_API,                 /* the management server */
+	ROSTER_FILE,                /* the operator's peers-file */
+	ROSTER_WIREGUARD,           /* the tunnel itself */
+	ROSTER_SOURCES,
+};
+
 struct roster_prefix {
 	union address address;
 	uint8_t family;             /* 4 or 6 */
