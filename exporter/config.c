@@ -452,6 +452,8 @@ static const struct option options[] = {
 	{ EXPORTER, "enterprise-number", "none", parse_enterprise, IN(config, enterprise_number), .absent = "none" },
 	{ EXPORTER, "template-directory", "built-in", parse_template_directory, IN(config, template_directory),
 	  .owned = true, .max = PATH_MAX - 1 },
+	{ EXPORTER, "runtime-directory", "/run/peerflow", parse_path, IN(config, runtime_directory), .owned = true,
+	  .absent = "off", .max = PATH_MAX - 64 },
 	{ EXPORTER, "live-socket", "/run/peerflow/live", parse_path, IN(config, live_socket), .owned = true,
 	  .absent = "off", .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
 

@@ -53,6 +53,7 @@ struct config {
 	uint32_t domain_id;
 	uint32_t enterprise_number; /* 0: none configured */
 	char *template_directory;
+	char *runtime_directory;    /* of what survives a crash; NULL: nothing does */
 	char *live_socket;          /* NULL: none */
 
 	/* [conntrack] */

@@ -218,10 +218,12 @@ class Lab:
         return program
 
     def daemon(self, namespace, configuration, seconds=10, environment=None):
-        """Runs peerflowd with the configuration and returns when it has said READY=1."""
+        """Runs peerflowd with the configuration, in a runtime directory of its own, and returns when it has said
+        READY=1."""
         number = len(self._programs)
         path = self.directory / f"{number:02}-{namespace.name}.conf"
-        path.write_text(configuration, encoding="utf-8")
+        own = f"[exporter]\nruntime-directory = {path.with_suffix('.run')}\n"
+        path.write_text(configuration.replace("[exporter]\n", own, 1), encoding="utf-8")
         notify = self.directory / f"{number:02}-{namespace.name}.notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(str(notify))

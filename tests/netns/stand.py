@@ -199,6 +199,7 @@ class Daemon:
         Daemon.number += 1
         self.path = lab.directory / f"daemon-{Daemon.number}.conf"
         self.live = lab.directory / f"live-{Daemon.number}"
+        self.run = lab.directory / f"run-{Daemon.number}"
         notify = lab.directory / f"notify-{Daemon.number}"
         self.states = []
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -212,7 +213,8 @@ class Daemon:
             self.wait_state("READY=1", 1)
 
     def write(self, configuration):
-        self.path.write_text(configuration.replace("@LIVE@", str(self.live)), encoding="utf-8")
+        self.path.write_text(configuration.replace("@LIVE@", str(self.live)).replace("@RUN@", str(self.run)),
+                             encoding="utf-8")
 
     def text(self):
         return self.program.text()
@@ -289,7 +291,7 @@ class Stand:
 
     def configuration(self, groups, exporter="", conntrack="", netbird=""):
         return (f"[exporter]\nobservation-domain-id = 77\ntemplate-directory = {lib.TEMPLATES}\n"
-                f"live-socket = @LIVE@\n{exporter}\n[conntrack]\n{conntrack}\n[netbird]\n{netbird}\n"
+                f"live-socket = @LIVE@\nruntime-directory = @RUN@\n{exporter}\n[conntrack]\n{conntrack}\n[netbird]\n{netbird}\n"
                 + "\n".join(groups))
 
     def daemon(self, groups, wrap=(), environment=None, await_sinks=(), wait=True, **sections):
