@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "flow.h"
+
 /* The strings a flow's small ids stand for. Entry 0 is "-": a collector in use drops whole messages over an empty
  * string, so an unknown name is never one. Read-only once built; a newer snapshot replaces it whole. */
 struct name {
@@ -28,12 +30,22 @@ struct identity {
 	uint32_t word[WORDS];       /* indexes into names.name; zero: not known */
 };
 
+/* Whom a prefix stands for at present. */
+struct names_row {
+	union address address;      /* bits beyond length are zero */
+	uint8_t family;             /* 4 or 6 */
+	uint8_t length;
+	uint32_t identity;          /* never nobody */
+};
+
 /* A flow's initiator and responder are indexes into identity. Entry 0 of that is nobody. */
 struct names {
 	const struct name *name;
 	uint32_t count;
 	const struct identity *identity;
 	uint32_t n_identities;
+	const struct names_row *row;    /* by family, address, length; whoever lists them need not list all */
+	uint32_t n_rows;
 };
 
 /* Index into names.name of one word about an identity; zero if there is nothing to say. */

@@ -42,7 +42,7 @@ encode(const struct template_file *file, unsigned records, uint16_t size)
 	g_autoptr(encoder_t) encoder = encoder_new(file, &options, NULL);
 	static const struct name name[] = { { "-", 1 }, { "\xe2\x82\xac uro", 7 } };
 	static const struct identity identity[] = { { { 0 } }, { { 1, 1, 1, 1, 1, 1, 1, 1 } }, { { [WORD_USER] = 9 } } };
-	const struct names names = { name, 2, identity, 3 };
+	const struct names names = { .name = name, .count = 2, .identity = identity, .n_identities = 3 };
 	struct flow flow = { .reply.packets = 1, .initiator = 1, .responder = 7, .policy = 1, .start = 500, .end = 5000 };
 	const struct message *message;
 

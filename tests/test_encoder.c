@@ -27,7 +27,7 @@ enum { NAMES = 14 };
 static char name_text[NAMES][2048];
 static struct name name_table[NAMES];
 static struct identity identity_table[NAMES];
-static const struct names names = { name_table, NAMES, identity_table, NAMES };
+static const struct names names = { .name = name_table, .count = NAMES, .identity = identity_table, .n_identities = NAMES };
 
 static void
 set_name(unsigned i, const char *character, size_t octets)

@@ -22,7 +22,9 @@ static const struct identity identities[] = {
 	{ { 0 } }, { { [WORD_PEER] = 1 } }, { { [WORD_PEER] = 2, [WORD_VIA] = 3 } }, { { [WORD_VIA] = 3 } },
 	{ { [WORD_PEER] = 4 } },
 };
-static const struct names names = { name_list, G_N_ELEMENTS(name_list), identities, G_N_ELEMENTS(identities) };
+static const struct names names = {
+	.name = name_list, .count = G_N_ELEMENTS(name_list), .identity = identities, .n_identities = G_N_ELEMENTS(identities),
+};
 
 /* What a row of a table of flows looks like to people: addresses as text, ports as numbers. */
 struct row {

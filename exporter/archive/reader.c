@@ -510,8 +510,10 @@ reader_new(FILE *in, const char *name, uint32_t enterprise)
 		reader->name_of[i] = (struct name){ reader->text[i]->str, 1 };
 		reader->identity[i].word[WORD_PEER] = i;
 	}
-	reader->names = (struct names){ reader->name_of, G_N_ELEMENTS(reader->name_of),
-	                                reader->identity, G_N_ELEMENTS(reader->identity) };
+	reader->names = (struct names){
+		.name = reader->name_of, .count = G_N_ELEMENTS(reader->name_of),
+		.identity = reader->identity, .n_identities = G_N_ELEMENTS(reader->identity),
+	};
 	reader->model = fbInfoModelAlloc();
 	model_fill(reader);
 	fbSession_t *session = fbSessionAlloc(reader->model);

@@ -198,8 +198,10 @@ build(struct peers *peers, const char *path, GError **error)
 		*slot = *prefix;
 		note_length(peers, prefix);
 	}
-	peers->names = (struct names){ (const struct name *)(void *)peers->name->data, peers->name->len,
-	                               (const struct identity *)(void *)peers->identity->data, peers->identity->len };
+	peers->names = (struct names){
+		.name = (const struct name *)(void *)peers->name->data, .count = peers->name->len,
+		.identity = (const struct identity *)(void *)peers->identity->data, .n_identities = peers->identity->len,
+	};
 	return true;
 }
 
