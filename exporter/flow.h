@@ -69,6 +69,7 @@ struct flow {
 	uint32_t mark;
 	uint32_t status;            /* IPS_* bits */
 	uint32_t timeout;           /* seconds the entry still had; zero if it expired */
+	uint32_t born_ns;           /* of born, the ns within its ms: two flows of one tuple may begin in the same ms */
 	uint8_t labels[16];         /* bit n of the kernel's labels is bit n % 8 of octet n / 8 */
 	uint32_t initiator;         /* index of an identity in struct names: who it was when the flow began */
 	uint32_t responder;

@@ -134,11 +134,11 @@ test_cases(void)
 		                     .gaps = times.start ? 0 : GAP_NO_START };
 		flow_settle(&flow, &times, cases[i].timeouts, ns(1000), cases[i].early_drop);
 		expect(cases[i].what, "start", flow.start, ms(cases[i].expected_start));
-		expect(cases[i].what, "born", flow.born, flow.start);
+		expect(cases[i].what, "born", flow.born, times.start ? times.start / 1000000 : flow.start);
 		expect(cases[i].what, "end", flow.end, ms(cases[i].expected_end));
 		expect(cases[i].what, "stop", flow.stop, ms(cases[i].expected_stop));
 		expect(cases[i].what, "reason", flow.end_reason, cases[i].reason);
-		expect(cases[i].what, "flowId", flow.flow_id, 0xfedcba98ull << 32 ^ flow.start);
+		expect(cases[i].what, "flowId", flow.flow_id, 0xfedcba98ull << 32 ^ flow.born);
 		CU_ASSERT_EQUAL(flow.original.biflow_direction, 1);
 		CU_ASSERT_EQUAL(flow.reply.biflow_direction, 2);
 	}
@@ -153,6 +153,8 @@ test_flow_id(void)
 
 	flow_settle(&flow, &times, &standard, 0, false);
 	CU_ASSERT_EQUAL(flow.start, 1753000000123);
+	CU_ASSERT_EQUAL(flow.born, 1753000000123);
+	CU_ASSERT_EQUAL(flow.born_ns, 999999);
 	CU_ASSERT_EQUAL(flow.flow_id, 0x100000000 | (1753000000123 & 0xffffffff));
 	CU_ASSERT_EQUAL(flow.end, 1753000070000);
 	CU_ASSERT_EQUAL(flow.stop, 1753000100000);

@@ -162,8 +162,10 @@ flow_settle(struct flow *flow, const struct entry_times *times, const struct tim
 
 	flow->stop = stop / millisecond;
 	flow->end = end / millisecond;
-	flow->born = flow->gaps & GAP_NO_START ? flow->end : start / millisecond;
-	flow->start = flow->born;
+	flow->start = flow->gaps & GAP_NO_START ? flow->end : start / millisecond;
+	/* The birth is what the kernel says, whatever became of the clock: it tells the flow from others. */
+	flow->born = times->start ? times->start / millisecond : flow->start;
+	flow->born_ns = times->start % millisecond;
 	flow->flow_id = (uint64_t)flow->id << 32 ^ (flow->born & UINT32_MAX);
 	flow->end_reason = end_reason(flow, early_drop);
 	flow->original.biflow_direction = 1;
