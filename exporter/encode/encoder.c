@@ -152,10 +152,11 @@ static void
 add_record(struct encoder *encoder, const struct recipe *recipe, const struct flow *flow, const struct names *names)
 {
 	struct batch *batch = &encoder->batch;
-	size_t octets = recipe_octets(recipe, flow, names);
+	struct piece piece[TEMPLATE_FIELDS];
+	size_t octets = recipe_measure(recipe, flow, names, piece);
 	uint8_t *at = batch_room(batch, STREAM_FLOWS, recipe->id, octets);
 
-	recipe_write(recipe, flow, names, batch->boot, at);
+	recipe_write(recipe, flow, names, piece, batch->boot, at);
 	batch_commit(batch, octets, RECORD_FLOW);
 }
 

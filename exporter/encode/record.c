@@ -74,6 +74,7 @@ recipe_fit(struct recipe *recipe, size_t room)
 		size_t limit = (room - recipe->fixed) / recipe->n_names - prefix;
 		recipe->name_limit = limit < UINT16_MAX ? limit : UINT16_MAX;
 	}
+	recipe->room = room;
 	return true;
 }
 
@@ -103,47 +104,72 @@ name_octets(const struct name *name, uint16_t limit)
 	return octets;
 }
 
+static size_t
+length_octets(uint16_t octets)
+{
+	return octets < 255 ? 1 : 3;
+}
+
+/* Only a record that would not fit has its names cut, each to the same share of the room. */
+static size_t
+cut_names(const struct recipe *recipe, struct piece *piece)
+{
+	size_t octets = recipe->fixed;
+
+	for (unsigned i = 0; i < recipe->n_names; i++) {
+		const struct name name = { piece[i].text, piece[i].octets };
+		piece[i].octets = name_octets(&name, recipe->name_limit);
+		octets += length_octets(piece[i].octets) + piece[i].octets;
+	}
+	return octets;
+}
+
 size_t
-recipe_octets(const struct recipe *recipe, const struct flow *flow, const struct names *names)
+recipe_measure(const struct recipe *recipe, const struct flow *flow, const struct names *names, struct piece *piece)
 {
 	size_t octets = recipe->fixed;
 	const struct operation *operation = recipe->operation + recipe->n_operations - recipe->n_names;
 
 	/* Names of variable length come last: the template loader sees to it. */
 	for (unsigned i = 0; i < recipe->n_names; i++, operation++) {
-		uint16_t length = name_octets(name_of(operation, flow, names), recipe->name_limit);
-		octets += length + (length < 255 ? 1 : 3);
+		const struct name *name = name_of(operation, flow, names);
+		piece[i] = (struct piece){ name->text, name->length };
+		octets += length_octets(name->length) + name->length;
 	}
-	return octets;
+	return octets <= recipe->room ? octets : cut_names(recipe, piece);
 }
 
 static inline uint8_t *
-write_number(uint8_t *at, const uint8_t *from, enum operation_code code)
+write_2(uint8_t *at, const uint8_t *from)
 {
-	uint16_t two;
-	uint32_t four;
-	uint64_t eight;
+	uint16_t value;
 
-	switch (code) {
-	case PUT_1:
-		*at = *from;
-		return at + 1;
-	case PUT_2:
-		memcpy(&two, from, sizeof two);
-		two = htobe16(two);
-		memcpy(at, &two, sizeof two);
-		return at + sizeof two;
-	case PUT_4:
-		memcpy(&four, from, sizeof four);
-		four = htobe32(four);
-		memcpy(at, &four, sizeof four);
-		return at + sizeof four;
-	default:
-		memcpy(&eight, from, sizeof eight);
-		eight = htobe64(eight);
-		memcpy(at, &eight, sizeof eight);
-		return at + sizeof eight;
-	}
+	memcpy(&value, from, sizeof value);
+	value = htobe16(value);
+	memcpy(at, &value, sizeof value);
+	return at + sizeof value;
+}
+
+static inline uint8_t *
+write_4(uint8_t *at, const uint8_t *from)
+{
+	uint32_t value;
+
+	memcpy(&value, from, sizeof value);
+	value = htobe32(value);
+	memcpy(at, &value, sizeof value);
+	return at + sizeof value;
+}
+
+static inline uint8_t *
+write_8(uint8_t *at, const uint8_t *from)
+{
+	uint64_t value;
+
+	memcpy(&value, from, sizeof value);
+	value = htobe64(value);
+	memcpy(at, &value, sizeof value);
+	return at + sizeof value;
 }
 
 /* A flow older than sysUpTime itself starts with it. */
@@ -168,32 +194,48 @@ write_name_fixed(uint8_t *at, const struct name *name, uint16_t octets)
 	return at + octets;
 }
 
-static uint8_t *
-write_name_variable(uint8_t *at, const struct name *name, uint16_t limit)
+static inline uint8_t *
+write_piece(uint8_t *at, const struct piece *piece)
 {
-	uint16_t length = name_octets(name, limit);
-
-	if (length < 255) {
-		*at++ = length;
+	if (piece->octets < 255) {
+		*at++ = piece->octets;
 	} else {
-		uint16_t wide = htobe16(length);
+		uint16_t wide = htobe16(piece->octets);
 		*at++ = 255;
 		memcpy(at, &wide, sizeof wide);
 		at += sizeof wide;
 	}
-	memcpy(at, name->text, length);
-	return at + length;
+	/* Most that can be said of an end is not known of it, and "-" is worth no call. */
+	if (piece->octets == 1)
+		*at = *piece->text;
+	else
+		memcpy(at, piece->text, piece->octets);
+	return at + piece->octets;
 }
 
 void
-recipe_write(const struct recipe *recipe, const struct flow *flow, const struct names *names, uint64_t boot,
-             uint8_t *at)
+recipe_write(const struct recipe *recipe, const struct flow *flow, const struct names *names,
+             const struct piece *piece, uint64_t boot, uint8_t *at)
 {
-	for (unsigned i = 0; i < recipe->n_operations; i++) {
+	const unsigned n_fixed = recipe->n_operations - recipe->n_names;
+
+	for (unsigned i = 0; i < n_fixed; i++) {
 		const struct operation *operation = &recipe->operation[i];
 		const uint8_t *from = (const uint8_t *)flow + operation->from;
 
 		switch (operation->code) {
+		case PUT_1:
+			*at++ = *from;
+			break;
+		case PUT_2:
+			at = write_2(at, from);
+			break;
+		case PUT_4:
+			at = write_4(at, from);
+			break;
+		case PUT_8:
+			at = write_8(at, from);
+			break;
 		case COPY_4:
 			memcpy(at, from, 4);
 			at += 4;
@@ -208,11 +250,8 @@ recipe_write(const struct recipe *recipe, const struct flow *flow, const struct 
 		case PUT_NAME_FIXED:
 			at = write_name_fixed(at, name_of(operation, flow, names), operation->octets);
 			break;
-		case PUT_NAME_VARIABLE:
-			at = write_name_variable(at, name_of(operation, flow, names), recipe->name_limit);
-			break;
-		default:
-			at = write_number(at, from, operation->code);
 		}
 	}
+	for (unsigned i = 0; i < recipe->n_names; i++)
+		at = write_piece(at, &piece[i]);
 }
