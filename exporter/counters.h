@@ -19,12 +19,31 @@ struct source_counters {
 	uint64_t present_at_start;  /* flows that were in the table when peerflow came */
 };
 
+/* Why a message could not be sent. */
+enum drop_reason {
+	DROP_NO_SESSION,            /* the collector was not connected */
+	DROP_QUEUE_FULL,            /* it takes less than there is to send */
+	DROP_SESSION_LOST,          /* waited when the session was lost */
+	DROP_SEND_FAILED,           /* the kernel did not take it */
+	DROP_REASONS,
+};
+
+struct drops {
+	uint64_t flow_records;
+	uint64_t packets;           /* that these records count */
+	uint64_t octets;
+};
+
 /* Of one collector. "Sent" means the kernel took it; for UDP nobody can know more. */
 struct link_counters {
 	uint64_t messages_sent;
 	uint64_t octets_sent;
 	uint64_t flow_records_sent;
-	uint64_t flow_records_dropped;  /* no session, queue full, or refused by the kernel */
+	uint64_t flow_packets_sent;         /* that these records count */
+	uint64_t flow_octets_sent;
+	uint64_t flow_records_dropped;  /* for all reasons */
+	struct drops dropped[DROP_REASONS];
+	uint64_t unconfirmed;           /* octets that a collector had not confirmed when its stream broke off */
 	uint64_t send_errors;
 	uint64_t refused;               /* ICMP port or host unreachable came back */
 	uint64_t sessions;              /* times a transport session was opened */

@@ -11,6 +11,8 @@ struct message {
 	const uint8_t *octets;
 	uint16_t length;
 	uint16_t flow_records;      /* Data Records of flows in it: what is lost if the message is */
+	uint64_t flow_packets;      /* that these records count */
+	uint64_t flow_octets;
 };
 
 #endif

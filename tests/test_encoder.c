@@ -552,6 +552,8 @@ test_ipfix_octets(void)
 	       0, 0, 1, 0x8b, 0xcf, 0xf3, 0x20, 0x96,
 	       1, 'a');
 	CU_ASSERT_EQUAL(message[0].flow_records, 2);
+	CU_ASSERT_EQUAL(message[0].flow_octets, 1000 + 2000);
+	CU_ASSERT_EQUAL(message[0].flow_packets, flow.original.packets + flow.reply.packets);
 }
 
 static void
@@ -590,7 +592,7 @@ test_template_octets(void)
 	CU_ASSERT_EQUAL_FATAL(encoder_take(encoder, now, false, &message), 2);
 	CU_ASSERT_EQUAL(message[0].length, 16 + 8 * 32);
 	CU_ASSERT_EQUAL(message[0].flow_records, 0);
-	const struct message first = { message[0].octets, 48, 0 };
+	const struct message first = { .octets = message[0].octets, .length = 48 };
 	EXPECT(&first, "the first of eight templates",
 	       0, 10,  1, 16,  0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0x64, 0x40, 0, 1,
 	       0, 2,   0, 32,

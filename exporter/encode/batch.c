@@ -142,6 +142,13 @@ batch_commit(struct batch *batch, size_t octets, enum record_class what)
 	batch->slot[batch->n_closed].flow_records += what == RECORD_FLOW;
 }
 
+void
+batch_count(struct batch *batch, uint64_t packets, uint64_t octets)
+{
+	batch->slot[batch->n_closed].packets += packets;
+	batch->slot[batch->n_closed].octets += octets;
+}
+
 /* RFC 7011 section 3.1: Sequence Number counts Data Records sent before this message. */
 static void
 write_header_ipfix(struct batch *batch, unsigned i, uint64_t now)
@@ -206,7 +213,8 @@ batch_take(struct batch *batch, uint64_t now, bool partial, const struct message
 		else
 			write_header_netflow9(batch, i, now);
 		batch->message[i] = (struct message){ batch->octets + batch->slot[i].start, batch->slot[i].length,
-		                                      batch->slot[i].flow_records };
+		                                      batch->slot[i].flow_records, batch->slot[i].packets,
+		                                      batch->slot[i].octets };
 	}
 	batch->n_taken = batch->n_closed;
 	*messages = batch->message;

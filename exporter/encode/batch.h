@@ -47,6 +47,8 @@ struct batch {
 		uint16_t flow_records;
 		uint16_t all_records;   /* templates too: NetFlow v9's header count */
 		uint8_t stream;
+		uint64_t packets;       /* counted by the flow records */
+		uint64_t octets;
 	} slot[BATCH_MESSAGES];
 	unsigned n_closed;          /* slot[n_closed] is the open message, if open */
 	unsigned n_taken;
@@ -73,6 +75,9 @@ enum record_class { RECORD_TEMPLATE, RECORD_OPTIONS, RECORD_FLOW };
 
 /* The record batch_room made room for was written. */
 void batch_commit(struct batch *batch, size_t octets, enum record_class what);
+
+/* What the flow record that was just committed counts. */
+void batch_count(struct batch *batch, uint64_t packets, uint64_t octets);
 
 /* The next record starts a Set, or a message, of its own. */
 void batch_end_set(struct batch *batch);

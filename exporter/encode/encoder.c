@@ -164,12 +164,17 @@ bool
 encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names)
 {
 	const unsigned kind = flow_kind(flow);
+	const bool uniflow = encoder->options.records & TRAIT_UNIFLOW;
 
 	if (!batch_reserve(&encoder->batch, 2))
 		return false;
 	add_record(encoder, &encoder->original[kind], flow, names);
-	if (encoder->options.records & TRAIT_UNIFLOW && flow->reply.packets)
-		add_record(encoder, &encoder->reply[kind], flow, names);
+	batch_count(&encoder->batch, flow->original.packets + (uniflow ? 0 : flow->reply.packets),
+	            flow->original.octets + (uniflow ? 0 : flow->reply.octets));
+	if (!uniflow || !flow->reply.packets)
+		return true;
+	add_record(encoder, &encoder->reply[kind], flow, names);
+	batch_count(&encoder->batch, flow->reply.packets, flow->reply.octets);
 	return true;
 }
 

@@ -114,16 +114,12 @@ static void
 fail(struct link *link, char *reason)
 {
 	unsigned delay = next_delay(link);
-	uint64_t dropped = link->session.counters.flow_records_dropped;
 
 	session_end(&link->session);
-	dropped = link->session.counters.flow_records_dropped - dropped;
 	if (g_strcmp0(reason, link->said) && delay)
 		g_warning("collector %s: %s; next try in %u s", link->name, reason, delay);
 	else if (g_strcmp0(reason, link->said))
 		g_warning("collector %s: %s; trying again", link->name, reason);
-	if (dropped)
-		g_warning("collector %s: %" G_GUINT64_FORMAT " flow records were waiting and are lost", link->name, dropped);
 	g_free(link->said);
 	link->said = reason;
 	link->state = WAITING;
@@ -497,13 +493,13 @@ link_send(struct link *link, const struct message *messages, size_t n)
 	if (link->session.open)
 		link->session.carrier->send(&link->session, messages, n);
 	else
-		session_dropped(&link->session, messages, n);
+		session_dropped(&link->session, DROP_NO_SESSION, messages, n);
 }
 
 void
 link_drop(struct link *link, const struct message *messages, size_t n)
 {
-	session_dropped(&link->session, messages, n);
+	session_dropped(&link->session, DROP_NO_SESSION, messages, n);
 }
 
 bool
@@ -545,12 +541,8 @@ void
 link_stop(struct link *link, unsigned patience)
 {
 	struct session *session = &link->session;
-	uint64_t dropped = session->counters.flow_records_dropped;
 
 	finish_session(session, g_get_monotonic_time() + patience * INT64_C(1000));
-	dropped = session->counters.flow_records_dropped - dropped;
-	if (dropped && link->host)
-		g_warning("collector %s: %" G_GUINT64_FORMAT " flow records were waiting and are lost", link->name, dropped);
 	if (link->lookup)
 		resolve_cancel(g_steal_pointer(&link->lookup));
 	GSource **wakeups[] = { &link->timer, &link->look, &session->watch, &session->notify };

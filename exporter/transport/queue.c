@@ -6,11 +6,13 @@
 #include "queue.h"
 
 #define LARGEST_MESSAGE UINT16_MAX
-#define SHORTEST_MEAN 64            /* octets of a message on average below which the ring of ends fills up first */
+#define SHORTEST_MEAN 256           /* octets of a message on average below which the ring of ends fills up first */
 
 struct end {
 	uint16_t length;
 	uint16_t flow_records;
+	uint64_t flow_packets;
+	uint64_t flow_octets;
 };
 
 struct queue {
@@ -63,7 +65,7 @@ queue_put(struct queue *queue, const struct message *message, size_t sent)
 	queue->used += rest;
 	queue->left += sent;        /* only into an empty queue does a message come torn */
 	queue->end[(queue->first + queue->count++) % queue->ends] =
-		(struct end) { message->length, message->flow_records };
+		(struct end) { message->length, message->flow_records, message->flow_packets, message->flow_octets };
 	return true;
 }
 
@@ -92,7 +94,8 @@ queue_take(struct queue *queue, struct message *message, bool unsent)
 
 	if (!queue->count || (queue->left < end->length && !unsent))
 		return false;
-	*message = (struct message) { .length = end->length, .flow_records = end->flow_records };
+	*message = (struct message) { .length = end->length, .flow_records = end->flow_records,
+	                              .flow_packets = end->flow_packets, .flow_octets = end->flow_octets };
 	queue->left -= MIN(queue->left, end->length);
 	queue->first = (queue->first + 1) % queue->ends;
 	queue->count--;

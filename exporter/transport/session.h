@@ -85,18 +85,26 @@ bool session_discard_input(struct session *session);
 void session_end(struct session *session);
 
 static inline void
-session_sent(struct session *session, size_t octets, unsigned flow_records)
+session_sent(struct session *session, const struct message *message)
 {
 	session->counters.messages_sent++;
-	session->counters.octets_sent += octets;
-	session->counters.flow_records_sent += flow_records;
+	session->counters.octets_sent += message->length;
+	session->counters.flow_records_sent += message->flow_records;
+	session->counters.flow_packets_sent += message->flow_packets;
+	session->counters.flow_octets_sent += message->flow_octets;
 }
 
 static inline void
-session_dropped(struct session *session, const struct message *messages, size_t n)
+session_dropped(struct session *session, enum drop_reason reason, const struct message *messages, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	struct drops *dropped = &session->counters.dropped[reason];
+
+	for (size_t i = 0; i < n; i++) {
 		session->counters.flow_records_dropped += messages[i].flow_records;
+		dropped->flow_records += messages[i].flow_records;
+		dropped->packets += messages[i].flow_packets;
+		dropped->octets += messages[i].flow_octets;
+	}
 }
 
 #endif

@@ -2,6 +2,9 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
+
+#include <linux/sockios.h>
 
 #include "queue.h"
 #include "session.h"
@@ -69,7 +72,7 @@ flush(struct session *session)
 			return errno == EAGAIN ? 0 : errno;
 		queue_advance(session->queue, n);
 		while (queue_take(session->queue, &message, false))
-			session_sent(session, message.length, message.flow_records);
+			session_sent(session, &message);
 	}
 	return 0;
 }
@@ -83,7 +86,7 @@ settle(struct session *session, const struct message *messages, size_t octets)
 
 	for (; octets && octets >= messages[i].length; i++) {
 		octets -= messages[i].length;
-		session_sent(session, messages[i].length, messages[i].flow_records);
+		session_sent(session, &messages[i]);
 	}
 	if (octets)
 		queue_put(session->queue, &messages[i++], octets);
@@ -120,7 +123,7 @@ stream_send(struct session *session, const struct message *messages, size_t n)
 
 	for (; done < n; done++)
 		if (!session->open || !queue_put(session->queue, messages + done, 0))
-			session_dropped(session, messages + done, 1);
+			session_dropped(session, session->open ? DROP_QUEUE_FULL : DROP_SESSION_LOST, messages + done, 1);
 	if (!queue_is_empty(session->queue))
 		session_watch(session, G_IO_IN | G_IO_OUT);
 }
@@ -168,9 +171,13 @@ static void
 stream_end(struct session *session)
 {
 	struct message message;
+	int unconfirmed;
 
+	/* What the kernel took is not there yet. After a broken connection it still tells how much of it never was. */
+	if (!ioctl(session->fd, SIOCOUTQ, &unconfirmed))
+		session->counters.unconfirmed += unconfirmed;
 	while (session->queue && queue_take(session->queue, &message, true))
-		session_dropped(session, &message, 1);
+		session_dropped(session, DROP_SESSION_LOST, &message, 1);
 	g_clear_pointer(&session->queue, queue_free);
 }
 

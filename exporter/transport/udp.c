@@ -222,7 +222,7 @@ static void
 count_sent(struct session *session, const struct run *run)
 {
 	for (size_t i = 0; i < run->n; i++)
-		session_sent(session, run->messages[i].length, run->messages[i].flow_records);
+		session_sent(session, &run->messages[i]);
 }
 
 static int
@@ -251,6 +251,13 @@ is_fatal(int error)
 	return false;
 }
 
+/* True if this error speaks of the sending buffer, which is as full a moment later. */
+static bool
+is_full(int error)
+{
+	return error == EAGAIN || error == ENOBUFS || error == ENOMEM;
+}
+
 /* One message that failed twice. Returns zero if it has left all the same. */
 static int
 settle_message(struct session *session, const struct run *run, int error)
@@ -264,7 +271,7 @@ settle_message(struct session *session, const struct run *run, int error)
 		return 0;
 	}
 	session->counters.send_errors++;
-	session_dropped(session, run->messages, run->n);
+	session_dropped(session, is_full(error) ? DROP_QUEUE_FULL : DROP_SEND_FAILED, run->messages, run->n);
 	session_note(session, is_fatal(error) ? SESSION_LOST : SESSION_TROUBLED, error);
 	return error;
 }
@@ -280,13 +287,6 @@ settle_run(struct session *session, const struct run *run, int error)
 
 	if (send_batch(session, run->messages, run->n, false) && error != EMSGSIZE && session->payload == payload)
 		session->segmentation = false;
-}
-
-/* True if this error speaks of the sending buffer, which is as full a moment later. */
-static bool
-is_full(int error)
-{
-	return error == EAGAIN || error == ENOBUFS || error == ENOMEM;
 }
 
 /* Sends at most BATCH messages. True if every one of them left at the first or second attempt. */
