@@ -11,6 +11,7 @@
 #include "encode/encoder.h"
 #include "enrich/enrich.h"
 #include "error.h"
+#include "ledger.h"
 #include "live.h"
 #include "output.h"
 #include "source/links.h"
@@ -21,7 +22,7 @@ enum {
 	FLUSH_WAIT = 250000,        /* microseconds a record may wait for company in its message */
 	CLOSE_PATIENCE = 2000,      /* ms a collector gets to take what waits for it when the daemon ends */
 	RELOAD_PATIENCE = 200,
-	LOSS_REPORT = 60,           /* seconds between two looks at what was lost */
+	REFUSAL_QUIET = 60,         /* seconds between two lines about viewers that are refused */
 	VIEWERS_MOST = 16,
 	LINKS_SETTLE = 1000,        /* ms */
 	GONE_MOST = 16,
@@ -46,9 +47,8 @@ struct exporter {
 	int64_t refusal_said;       /* monotonic microseconds; zero: never */
 	struct source *source;
 	GSource *flush;             /* ready when a partly full message has waited long enough */
-	guint loss_timer;
-	uint64_t overruns_said;
-	GHashTable *drops_said;     /* struct output -> flow records */
+	struct ledger *ledger;
+	guint second;               /* a timer */
 };
 
 static const struct names no_names;
@@ -91,6 +91,16 @@ on_ended(struct flow *flow, size_t n, uint64_t batch, void *data)
 		export_flow(exporter, &flow[i]);
 }
 
+/* What could not be sent is in the ledger at once: it must be there even if the next moment is the process's last. */
+static bool
+flush_output(struct output *output, bool partial)
+{
+	const bool waiting = output_flush(output, partial);
+
+	output_account(output);
+	return waiting;
+}
+
 /* Sends what is full, or everything; sees to it that the rest does not wait for ever. */
 static void
 flush(struct exporter *exporter, bool partial)
@@ -98,7 +108,7 @@ flush(struct exporter *exporter, bool partial)
 	bool waiting = false;
 
 	for (guint i = 0; i < exporter->outputs->len; i++)
-		waiting |= output_flush(exporter->outputs->pdata[i], partial);
+		waiting |= flush_output(exporter->outputs->pdata[i], partial);
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		waiting |= output_flush(exporter->viewers->pdata[i], partial);
 	if (!waiting)
@@ -220,7 +230,7 @@ refuse_viewer(struct exporter *exporter, const char *reason)
 {
 	const int64_t now = g_get_monotonic_time();
 
-	if (exporter->refusal_said && now - exporter->refusal_said < LOSS_REPORT * G_USEC_PER_SEC)
+	if (exporter->refusal_said && now - exporter->refusal_said < REFUSAL_QUIET * G_USEC_PER_SEC)
 		return;
 	g_warning("live-socket: a viewer is refused: %s", reason);
 	exporter->refusal_said = now;
@@ -244,52 +254,30 @@ on_viewer(int fd, void *data)
 		refuse_viewer(exporter, error->message);
 }
 
-/* What was lost lately, once a minute and at the end, and only if there is something to say. */
+/* What is lost. */
 
 static void
-report_drops(struct exporter *exporter, const struct output *output)
+on_gap(const struct gap *gap, void *data)
 {
-	const uint64_t dropped = output_counters(output)->flow_records_dropped;
-	uint64_t *said = g_hash_table_lookup(exporter->drops_said, output);
+	struct exporter *exporter = data;
 
-	if (!said) {
-		said = g_new0(uint64_t, 1);
-		g_hash_table_insert(exporter->drops_said, (void *)output, said);
-	}
-	if (dropped > *said)
-		g_warning("collector %s: %" PRIu64 " flow records could not be sent since the last report", output_name(output),
-		          dropped - *said);
-	*said = dropped;
-}
-
-static void
-report_overruns(struct exporter *exporter)
-{
-	const uint64_t overruns = source_counters(exporter->source)->overruns;
-
-	if (overruns > exporter->overruns_said)
-		g_warning("the kernel dropped flow ends %" PRIu64 " times since the last report",
-		          overruns - exporter->overruns_said);
-	exporter->overruns_said = overruns;
+	ledger_add(exporter->ledger, gap);
 }
 
 static gboolean
-on_loss_report(gpointer data)
+on_second(gpointer data)
 {
 	struct exporter *exporter = data;
 
 	for (guint i = 0; i < exporter->outputs->len; i++)
-		report_drops(exporter, exporter->outputs->pdata[i]);
-	report_overruns(exporter);
+		output_tick(exporter->outputs->pdata[i]);
+	ledger_tick(exporter->ledger);
 	return G_SOURCE_CONTINUE;
 }
 
-/* What is lost from here on, output_stop says itself. */
 static void
 retire(struct exporter *exporter, struct output *output, unsigned patience)
 {
-	report_drops(exporter, output);
-	g_hash_table_remove(exporter->drops_said, output);
 	output_stop(output, patience);
 	g_ptr_array_add(exporter->gone, output);
 	if (exporter->gone->len > GONE_MOST)
@@ -346,7 +334,7 @@ set_identity(struct exporter *exporter, const struct config *config)
 static bool
 check_config(const struct config *config, FILE *out, GError **error)
 {
-	struct output_identity identity = { 1, config->enterprise_number, config->template_directory, NULL, 0 };
+	struct output_identity identity = { 1, config->enterprise_number, config->template_directory, NULL, 0, NULL };
 	g_autoptr(peers_t) peers = NULL;
 
 	if (config->peers_file && !(peers = peers_load(config->peers_file, error)))
@@ -468,7 +456,7 @@ open_host(struct exporter *exporter, GError **error)
 static bool
 open_source(struct exporter *exporter, GError **error)
 {
-	static const struct source_handler handler = { .ended = on_ended, .drained = on_drained };
+	static const struct source_handler handler = { .ended = on_ended, .drained = on_drained, .gap = on_gap };
 	struct source_options options;
 
 	fill_source_options(&options, exporter->config);
@@ -502,13 +490,14 @@ exporter_open(const char *config_path, GError **error)
 	exporter->outputs = g_ptr_array_new();
 	exporter->viewers = g_ptr_array_new();
 	exporter->gone = g_ptr_array_new_with_free_func(free_gone);
-	exporter->drops_said = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+	exporter->ledger = ledger_new(NULL, NULL);
+	exporter->identity.ledger = exporter->ledger;
 	exporter->flush = flush_new(exporter);
 	if (!open_stages(exporter, error)) {
 		exporter_close(exporter);
 		return NULL;
 	}
-	exporter->loss_timer = g_timeout_add_seconds(LOSS_REPORT, on_loss_report, exporter);
+	exporter->second = g_timeout_add_seconds(1, on_second, exporter);
 	g_message("%zu collectors, Observation Domain %" PRIu32, exporter->config->n_collectors,
 	          exporter->identity.domain);
 	return exporter;
@@ -548,9 +537,7 @@ remove_watch(guint watch)
 void
 exporter_close(struct exporter *exporter)
 {
-	remove_watch(exporter->loss_timer);
-	if (exporter->source)
-		report_overruns(exporter);
+	remove_watch(exporter->second);
 	source_close(exporter->source);
 	close_outputs(exporter);
 	live_close(exporter->live);
@@ -562,7 +549,7 @@ exporter_close(struct exporter *exporter)
 	peers_free(exporter->peers);
 	g_source_destroy(exporter->flush);
 	g_source_unref(exporter->flush);
-	g_hash_table_destroy(exporter->drops_said);
+	ledger_free(exporter->ledger);
 	g_array_free(exporter->interfaces, true);
 	config_free(exporter->config);
 	g_free(exporter->config_path);

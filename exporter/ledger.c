@@ -59,6 +59,17 @@ gap_name(unsigned kind)
 	return kind < GAP_KINDS ? kinds[kind].name : "?";
 }
 
+void
+gap_set_collector(struct gap *gap, const char *name)
+{
+	const char *end;
+
+	g_strlcpy(gap->collector, name, sizeof gap->collector);
+	/* A character that was cut through goes as a whole. */
+	if (!g_utf8_validate(gap->collector, -1, &end))
+		gap->collector[end - gap->collector] = '\0';
+}
+
 static char *
 quantity_text(const struct gap *gap)
 {
@@ -291,12 +302,14 @@ bool
 ledger_sum(const struct ledger *ledger, unsigned mask, const char *collector, struct gap *sum)
 {
 	const struct ledger_memory *memory = ledger->memory;
+	struct gap wanted;
 	bool any = false;
 
+	gap_set_collector(&wanted, collector);
 	*sum = (struct gap){ 0 };
 	for (unsigned i = 0; i < memory->totals; i++) {
 		const struct gap *gap = &memory->total[i];
-		if (!(mask & 1u << gap->kind) || strcmp(gap->collector, collector) != 0)
+		if (!(mask & 1u << gap->kind) || strcmp(gap->collector, wanted.collector) != 0)
 			continue;
 		if (any)
 			merge(sum, gap);

@@ -55,6 +55,9 @@ void ledger_totals(const struct ledger *ledger, ledger_visitor *visitor, void *d
  * with zeros, if there was no such gap. The kind of the result means nothing. */
 bool ledger_sum(const struct ledger *ledger, unsigned kinds, const char *collector, struct gap *sum);
 
+/* Writes a collector's name into the gap, as much of it as there is room for. */
+void gap_set_collector(struct gap *gap, const char *name);
+
 /* What a kind is called wherever it has a name: "overrun", "unreachable". */
 const char *gap_name(unsigned kind);
 

@@ -7,6 +7,7 @@
 
 #include "encode/encoder.h"
 #include "error.h"
+#include "ledger.h"
 #include "transport/link.h"
 
 enum {
@@ -26,6 +27,12 @@ struct output {
 	guint refresh_timer;
 	void (*gone)(struct output *, void *);
 	void *gone_data;
+
+	struct link_counters told;      /* what the ledger knows of */
+	uint64_t told_at;               /* ms since 1970 */
+	uint64_t refused;               /* when last looked at */
+	struct drops sent[2];           /* a second before that, and two */
+	struct drops suspected;         /* of what was sent, up to where the ledger holds it for lost, perhaps */
 };
 
 static uint64_t
@@ -145,6 +152,101 @@ add_tables(struct output *output)
 	}
 }
 
+/* What is lost. */
+
+static void
+tell(struct output *output, enum gap_kind kind, const struct drops *drops, bool unknown)
+{
+	const uint64_t now = milliseconds(CLOCK_REALTIME);
+	struct gap gap = {
+		.kind = kind,
+		.first = MIN(output->told_at, now),
+		.last = now,
+		.flows = drops->flow_records,
+		.packets = drops->packets,
+		.octets = drops->octets,
+		.unknown = unknown,
+	};
+
+	gap_set_collector(&gap, output->collector->name);
+	ledger_add(output->identity->ledger, &gap);
+}
+
+static struct drops
+difference(const struct drops *now, const struct drops *before)
+{
+	return (struct drops){ now->flow_records - before->flow_records, now->packets - before->packets,
+	                       now->octets - before->octets };
+}
+
+static void
+add_drops(struct drops *sum, const struct drops *drops)
+{
+	sum->flow_records += drops->flow_records;
+	sum->packets += drops->packets;
+	sum->octets += drops->octets;
+}
+
+static void
+account_for_drops(struct output *output, const struct link_counters *counters)
+{
+	const bool unconfirmed = counters->unconfirmed > output->told.unconfirmed;
+	struct drops unreachable = { 0 }, queue;
+
+	queue = difference(&counters->dropped[DROP_QUEUE_FULL], &output->told.dropped[DROP_QUEUE_FULL]);
+	for (unsigned reason = 0; reason < DROP_REASONS; reason++) {
+		const struct drops drops = difference(&counters->dropped[reason], &output->told.dropped[reason]);
+		if (reason != DROP_QUEUE_FULL)
+			add_drops(&unreachable, &drops);
+	}
+	if (queue.flow_records)
+		tell(output, GAP_QUEUE, &queue, false);
+	if (unreachable.flow_records || unconfirmed)
+		tell(output, GAP_UNREACHABLE, &unreachable, unconfirmed);
+}
+
+void
+output_account(struct output *output)
+{
+	const struct link_counters *counters = link_counters(output->link);
+
+	if (!output->collector || !output->identity->ledger)
+		return;
+	if (counters->flow_records_dropped != output->told.flow_records_dropped
+	    || counters->unconfirmed != output->told.unconfirmed)
+		account_for_drops(output, counters);
+	output->told = *counters;
+	output->told_at = milliseconds(CLOCK_REALTIME);
+}
+
+/* Nobody says which datagrams came back refused, and of many refusals hosts let only one a second out. So all that was
+ * sent in the last two seconds may be lost. */
+static void
+account_for_refusals(struct output *output)
+{
+	const struct link_counters *counters = link_counters(output->link);
+	const struct drops sent = { counters->flow_records_sent, counters->flow_packets_sent, counters->flow_octets_sent };
+	const bool known = output->suspected.flow_records > output->sent[1].flow_records;
+	const struct drops lost = difference(&sent, known ? &output->suspected : &output->sent[1]);
+
+	if (counters->refused != output->refused && lost.flow_records) {
+		tell(output, GAP_UNREACHABLE, &lost, true);
+		output->suspected = sent;
+	}
+	output->refused = counters->refused;
+	output->sent[1] = output->sent[0];
+	output->sent[0] = sent;
+}
+
+void
+output_tick(struct output *output)
+{
+	if (!output->collector || !output->identity->ledger)
+		return;
+	account_for_refusals(output);
+	output_account(output);
+}
+
 static bool
 is_stream(const struct output *output)
 {
@@ -252,6 +354,7 @@ output_alloc(const struct config_collector *collector, const struct output_ident
 	output->collector = collector;
 	output->identity = identity;
 	output->before = *identity;
+	output->told_at = milliseconds(CLOCK_REALTIME);
 	return output;
 }
 
@@ -379,6 +482,8 @@ output_stop(struct output *output, unsigned patience)
 		send_messages(output, true);
 	if (output->link)
 		link_stop(output->link, patience);
+	if (output->link && output->encoder)    /* else this was done before */
+		output_account(output);
 	g_clear_pointer(&output->encoder, encoder_free);
 	g_clear_pointer(&output->file, template_file_free);
 }

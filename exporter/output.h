@@ -27,6 +27,7 @@ struct output_identity {
 	const char *template_directory;
 	const struct interface_name *interface;
 	size_t n_interfaces;
+	struct ledger *ledger;      /* where outputs enter what they lost; NULL: nowhere */
 };
 
 /* Loads the collector's template, builds the encoder and starts the link. Both arguments must outlive the output.
@@ -56,6 +57,12 @@ void output_flow(struct output *output, const struct flow *flow, const struct na
 /* Sends all full messages or, with partial, everything. True if something still waits. */
 bool output_flush(struct output *output, bool partial);
 
+/* Enters what could not be sent since the last time into the ledger. */
+void output_account(struct output *output);
+
+/* To be called every second. Accounts, also for what was sent and came back refused. */
+void output_tick(struct output *output);
+
 /* Sends interface names and statistics again, and over UDP the templates before them. */
 void output_refresh(struct output *output);
 
@@ -63,8 +70,8 @@ bool output_carries(const struct output *output, const struct flow *flow);
 const char *output_name(const struct output *output);
 const struct link_counters *output_counters(const struct output *output);
 
-/* Sends what waits, for at most patience ms, and closes the session. From then on only output_carries and output_close
- * may be called; neither the collector nor the identity are used any more. */
+/* Sends what waits, for at most patience ms, closes the session and accounts for what is lost by that. From then on
+ * only output_carries and output_close may be called; neither the collector nor the identity are used any more. */
 void output_stop(struct output *output, unsigned patience);
 
 /* Stops the output, if it was not, and frees it. */

@@ -225,6 +225,25 @@ test_text(void)
 	CU_ASSERT_STRING_EQUAL(gap_name(GAP_KINDS), "?");
 }
 
+/* A name that is too long is cut, and found again. */
+static void
+test_names(void)
+{
+	struct ledger *ledger = begin(NULL);
+	struct gap gap = gap_of(GAP_QUEUE, "", 1, 2, 3);
+
+	gap_set_collector(&gap, "0123456789012345678901234567890123456789");
+	ledger_add(ledger, &gap);
+	gap_set_collector(&gap, "012345678901234567890123456789\u00e4\u00e4");
+	ledger_add(ledger, &gap);
+	EXPECT_LIST(ledger_each, ledger,
+	            "queue 0123456789012345678901234567890 1-2 3;queue 012345678901234567890123456789 1-2 3;");
+	CU_ASSERT_TRUE(ledger_sum(ledger, 1 << GAP_QUEUE, "0123456789012345678901234567890123456789", &gap));
+	CU_ASSERT_TRUE(ledger_sum(ledger, 1 << GAP_QUEUE, "012345678901234567890123456789\u00e4", &gap));
+	CU_ASSERT_FALSE(ledger_sum(ledger, 1 << GAP_QUEUE, "01234567890123456789012345678", &gap));
+	ledger_free(ledger);
+}
+
 /* Entries and totals go on in the same memory; what the log has said does not. */
 static void
 test_survive(void)
@@ -282,6 +301,7 @@ main(void)
 		{ "many totals", test_many_totals },
 		{ "lines in the log", test_log },
 		{ "sentences", test_text },
+		{ "long names", test_names },
 		{ "memory that survives", test_survive },
 		{ "memory that is damaged", test_damaged },
 		CU_TEST_INFO_NULL,

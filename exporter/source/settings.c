@@ -104,7 +104,7 @@ settings_restore(struct settings *settings)
 
 	for (unsigned i = 0; i < SETTINGS; i++)
 		if (switch_on(settings, i)) {
-			g_warning("nf_conntrack_%s had been switched off, set to 1 again: until now peerflow missed %s",
+			g_message("nf_conntrack_%s had been switched off, set to 1 again: until now peerflow missed %s",
 			          needed[i].name, needed[i].loss);
 			restored++;
 		}

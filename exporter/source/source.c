@@ -66,6 +66,7 @@ struct source {
 	struct timeouts timeouts;
 	struct pressure pressure;
 	uint64_t now;                   /* ns since 1970, of this batch */
+	uint64_t settings_seen;         /* ns since 1970, when they were last looked at */
 	uint64_t ticks;                 /* the same by a clock that nobody sets */
 	uint64_t old_without_counters;
 	uint64_t old_without_start;
@@ -167,10 +168,22 @@ drain_labels(struct source *source)
 	} while (state != EVENTS_EMPTY);
 }
 
+/* A loss of which only is known that it came after that moment, ns since 1970. */
+static void
+tell_gap(struct source *source, enum gap_kind kind, uint64_t after)
+{
+	const uint64_t now = nanoseconds(CLOCK_REALTIME) / 1000000;
+	const struct gap gap = { .kind = kind, .first = MIN(after / 1000000, now), .last = now, .unknown = true };
+
+	if (source->handler.gap)
+		source->handler.gap(&gap, source->data);
+}
+
 static enum events_state
 drain(struct source *source)
 {
 	static const struct events_handler handler = { on_event, on_batch };
+	const uint64_t before = source->now;
 	enum events_state state;
 
 	drain_labels(source);
@@ -181,10 +194,10 @@ drain(struct source *source)
 		events_replay(source->events, &handler, source, &source->counters.events, &source->counters.truncated);
 	source->replay = false;
 	while ((state = events_drain(source->events, BUDGET, &handler, source, &source->counters.events,
-	                             &source->counters.truncated)) == EVENTS_OVERRUN)
-		if (source->counters.overruns++ == 0)
-			g_warning("flow ends came faster than they could be read: the kernel dropped some of them; "
-			          "raise receive-buffer in [conntrack]");
+	                             &source->counters.truncated)) == EVENTS_OVERRUN) {
+		source->counters.overruns++;
+		tell_gap(source, GAP_OVERRUN, before);
+	}
 	source->handler.drained(source->data);
 	return state;
 }
@@ -338,8 +351,12 @@ static gboolean
 on_settings_check(gpointer data)
 {
 	struct source *source = data;
+	const unsigned restored = settings_restore(&source->settings);
 
-	source->counters.settings_restored += settings_restore(&source->settings);
+	if (restored)
+		tell_gap(source, GAP_ACCOUNTING, source->settings_seen);
+	source->counters.settings_restored += restored;
+	source->settings_seen = nanoseconds(CLOCK_REALTIME);
 	timeouts_read(&source->timeouts);
 	return G_SOURCE_CONTINUE;
 }
@@ -417,6 +434,7 @@ source_open(const struct source_options *options, const struct source_handler *h
 	if (!open_all(source, error))
 		return NULL;
 	pressure_look(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
+	source->now = source->settings_seen = nanoseconds(CLOCK_REALTIME);
 	source->napper = napper_new(events_fd(source->events), source);
 	source->walk_timer = g_timeout_add(WALK_PAUSE / 1000, on_walk, source);
 	source->settings_timer = g_timeout_add_seconds(SETTINGS_CHECK, on_settings_check, source);

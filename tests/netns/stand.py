@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import struct
@@ -221,6 +222,12 @@ class Daemon:
 
     def lines(self, word=""):
         return [line for line in self.text().splitlines() if word in line]
+
+    def lost(self, collector, why=""):
+        """How many flow records of a collector are said to be lost."""
+        text = self.text()
+        said = re.findall(f"collector {collector}: .*{why}.*lost (?:at least )?([0-9]+) flow", text)
+        return sum(map(int, said))
 
     def read_states(self):
         with contextlib.suppress(TimeoutError):

@@ -5,7 +5,6 @@
     sudo tests/netns/test_links.py [CASE ...]       PEERFLOWD: the program, if not build/peerflowd"""
 
 import collections
-import re
 import struct
 import sys
 import time
@@ -57,8 +56,7 @@ def tcp_away(checks, lab):
     total = lost + first + second + third
     stand.each_once(checks, "meanwhile over UDP", udp.wait_flows(total), total)
     checks.equal("exit status", 0, daemon.stop())
-    said = re.findall(r"collector tcp: (\d+) flow records could not be sent", daemon.text())
-    checks.equal("what was dropped without a session is said, at the latest at the end", lost, sum(map(int, said)))
+    checks.equal("what was dropped without a session is said, at the latest at the end", lost, daemon.lost("tcp"))
     for name, sink in (("TCP", tcp), ("TCP again", again), ("UDP", udp)):
         stand.valid(checks, name, sink)
 
@@ -107,8 +105,8 @@ def tcp_stuck(checks, lab):
     print(f"# {before} KiB before, {after} after; the last flow arrived {late:.2f} s after it ended")
     checks.equal("the kernel dropped nothing", [], daemon.lines("the kernel dropped"))
     checks.equal("exit status", 0, daemon.stop())
-    dropped = sum(map(int, re.findall(r"collector stuck: (\d+) flow records could not be sent", daemon.text())))
-    waiting = sum(map(int, re.findall(r"collector stuck: (\d+) flow records were waiting", daemon.text())))
+    dropped = daemon.lost("stuck", "its queue was full")
+    waiting = daemon.lost("stuck", "it could not be reached")
     stuck.reading.set()
     lib.wait_until(lambda: stuck.ends, 10, "end of the stuck session")
     checks.true("stuck: some were dropped", dropped > 1000, f"got {dropped}")
