@@ -16,6 +16,7 @@
 
 #include "archive/reader.h"
 #include "audit/print.h"
+#include "audit/query.h"
 #include "config.h"
 #include "error.h"
 #include "hints.h"
@@ -119,7 +120,7 @@ tell_lost(const struct reader *reader, uint64_t *told)
 
 /* Prints until count flows are printed (never, if it is negative), the stream ends or something fails. */
 static bool
-live_print(struct reader *reader, struct printer *printer, int64_t count, GError **error)
+live_print(struct reader *reader, struct printer *printer, const struct query *query, int64_t count, GError **error)
 {
 	g_autoptr(GString) line = g_string_new(NULL);
 	enum reader_result result = READER_FLOW;
@@ -127,7 +128,7 @@ live_print(struct reader *reader, struct printer *printer, int64_t count, GError
 	uint64_t told = 0;
 
 	printer_header(printer, line);
-	while (put(line, error) && count-- && (result = reader_next(reader, &record, error)) == READER_FLOW) {
+	while (put(line, error) && count && (result = reader_next(reader, &record, error)) == READER_FLOW) {
 		struct print_flow flow = {
 			.flow = &record.flow,
 			.names = record.names,
@@ -136,7 +137,10 @@ live_print(struct reader *reader, struct printer *printer, int64_t count, GError
 		};
 		tell_lost(reader, &told);
 		g_string_truncate(line, 0);
+		if (!query_matches(query, &flow))
+			continue;
 		printer_flow(printer, &flow, line);
+		count -= count > 0;
 	}
 	if (result == READER_END)
 		g_set_error(error, PEERFLOW_ERROR, EX_UNAVAILABLE, "peerflowd closed the connection");
@@ -153,7 +157,7 @@ terminal_columns(void)
 }
 
 static bool
-live_run(const char *path, enum print_format format, int64_t count, GError **error)
+live_run(const char *path, enum print_format format, const struct query *query, int64_t count, GError **error)
 {
 	int fd = live_connect(path, error);
 	if (fd < 0)
@@ -168,7 +172,7 @@ live_run(const char *path, enum print_format format, int64_t count, GError **err
 	struct reader *reader = reader_new(stream, path, READER_LOCAL_ENTERPRISE);
 	struct printer *printer = printer_new(format);
 	printer_fold(printer, terminal_columns());
-	bool good = live_print(reader, printer, count, error);
+	bool good = live_print(reader, printer, query, count, error);
 	printer_free(printer);
 	reader_free(reader);
 	fclose(stream);
@@ -191,9 +195,19 @@ parse_options(const char *summary, const GOptionEntry *entries, int argc, char *
 	return !*error;
 }
 
+/* Words of the command line that are no options, as one query. */
+static struct query *
+parse_query(char **words, GError **error)
+{
+	g_autofree char *text = words ? g_strjoinv(" ", words) : g_strdup("");
+
+	return query_parse(text, error);
+}
+
 static bool
 live(int argc, char **argv, GError **error)
 {
+	g_auto(GStrv) words = NULL;
 	g_autofree char *path = NULL;
 	g_autofree char *format_name = NULL;
 	enum print_format format = PRINT_TABLE;
@@ -202,11 +216,13 @@ live(int argc, char **argv, GError **error)
 		{ "socket", 's', 0, G_OPTION_ARG_FILENAME, &path, "Where peerflowd shows its flows (" LIVE_SOCKET ")",
 		  "PATH" },
 		{ "format", 'f', 0, G_OPTION_ARG_STRING, &format_name, "table, csv or json (table)", "FORMAT" },
-		{ "count", 'n', 0, G_OPTION_ARG_INT64, &count, "End after so many flows (0: do not)", "N" },
+		{ "count", 'n', 0, G_OPTION_ARG_INT64, &count, "End after so many flows that were shown (0: do not)", "N" },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &words, NULL, "[QUERY]" },
 		{ 0 },
 	};
 
-	if (!parse_options("Shows flows as they end, until interrupted.", entries, argc, argv, error))
+	if (!parse_options("Shows flows as they end, until interrupted; with a QUERY those that answer it, such as "
+	                   "\"src peer alice and port 443\".", entries, argc, argv, error))
 		return false;
 	if (format_name && !print_format_find(format_name, &format)) {
 		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "unknown format \"%s\": table, csv or json", format_name);
@@ -216,7 +232,10 @@ live(int argc, char **argv, GError **error)
 		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "a count of %" G_GINT64_FORMAT " flows", count);
 		return false;
 	}
-	return live_run(path ? path : LIVE_SOCKET, format, count ? count : -1, error);
+	g_autoptr(query_t) query = parse_query(words, error);
+	if (!query)
+		return false;
+	return live_run(path ? path : LIVE_SOCKET, format, query, count ? count : -1, error);
 }
 
 /* The operator's enterprise number, or zero: there is none. Hints can be had where no daemon is configured, too. */
