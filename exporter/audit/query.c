@@ -311,20 +311,23 @@ at_end(const struct reading *reading)
 	return !reading->token.length && !reading->token.quoted;
 }
 
-/* The text may be long or of several lines; a terminal's control characters are not sent back to it. */
+/* Of a long text what is around the place. A terminal's control characters are not sent back to it. */
 static void
 point(GString *out, const struct reading *reading)
 {
+	enum { AROUND = 60 };       /* characters */
 	const struct token *token = &reading->token;
-	const size_t width = g_utf8_validate(token->at, token->length, NULL) ? g_utf8_strlen(token->at, token->length)
-	                     : token->length;
-	g_autofree char *line = g_strdup(reading->text);
+	const size_t before = g_utf8_strlen(reading->text, token->at - reading->text);
+	const char *begin = g_utf8_offset_to_pointer(reading->text, before - MIN(before, AROUND));
+	const size_t width = MAX(g_utf8_strlen(token->at, token->length), 1);
+	const size_t shown = MIN(before, AROUND) + MIN(width + AROUND, (size_t)g_utf8_strlen(token->at, -1));
+	g_autofree char *line = g_utf8_substring(begin, 0, MIN(shown, 4 * AROUND));
 
 	g_strdelimit(line, "\t\r\n", ' ');
 	g_string_append(out, "\n    ");
 	value_visible(out, line, strlen(line));
-	g_string_append_printf(out, "\n    %*s", (int)g_utf8_strlen(line, token->at - reading->text), "");
-	for (size_t i = 0; i < MAX(width, 1); i++)
+	g_string_append_printf(out, "\n    %*s", (int)MIN(before, AROUND), "");
+	for (size_t i = 0; i < MIN(width, AROUND); i++)
 		g_string_append_c(out, '^');
 }
 
@@ -817,7 +820,8 @@ read_factor(struct reading *reading)
 		inner = read_or(reading);
 		if (inner && !skip(reading, ")")) {
 			g_clear_pointer(&inner, free_node);
-			fail(reading, at_end(reading) ? "a \")\" is missing" : "\"and\", \"or\" or \")\" is missing before this");
+			fail(reading, at_end(reading) ? "a \")\" is missing"
+			                              : "\"and\", \"or\" or \")\" is missing before this");
 		}
 	} else {
 		inner = read_test(reading);
@@ -862,6 +866,10 @@ query_parse(const char *text, GError **error)
 	struct reading reading = { .text = text, .next = text, .error = error };
 	g_autoptr(query_t) query = g_new0(struct query, 1);
 
+	if (!g_utf8_validate(text, -1, NULL)) {
+		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "the query is not in UTF-8");
+		return NULL;
+	}
 	advance(&reading);
 	if (at_end(&reading))
 		return g_steal_pointer(&query);

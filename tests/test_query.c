@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "suite.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "audit/query.h"
+
+static const struct name name[] = {
+	{ "-", 1 }, { "alice.netbird.cloud", 19 }, { "crm-db", 6 }, { "dev, ops", 8 }, { "site-b", 6 },
+	{ "Anna, the first", 15 },
+};
+static const struct identity identity[] = {
+	{ { 0 } },
+	{ { [WORD_PEER] = 1, [WORD_USER] = 5, [WORD_GROUPS] = 3 } },
+	{ { [WORD_VIA] = 4, [WORD_RESOURCE] = 2 } },
+};
+static const struct names names = { name, G_N_ELEMENTS(name), identity, G_N_ELEMENTS(identity) };
+
+/* alice, 100.90.0.7:40002, asks 203.0.113.1:8443, which is 10.20.0.20:443, and is 10.20.0.1:61000 to it. */
+static struct flow
+sample(void)
+{
+	struct flow flow = {
+		.original = { .source_port = 40002, .destination_port = 8443, .octets = 1200, .packets = 10 },
+		.reply = { .source_port = 443, .destination_port = 61000, .octets = 1500000, .packets = 1100 },
+		.start = 1000, .end = 13500, .mark = 0x1bd10, .zone = 7, .family = 4, .protocol = IPPROTO_TCP, .state = 7,
+		.translation = TRANSLATED_SOURCE | TRANSLATED_DESTINATION, .end_reason = END_DETECTED,
+		.initiator = 1, .responder = 2,
+	};
+
+	inet_pton(AF_INET, "100.90.0.7", &flow.original.source);
+	inet_pton(AF_INET, "203.0.113.1", &flow.original.destination);
+	inet_pton(AF_INET, "10.20.0.20", &flow.reply.source);
+	inet_pton(AF_INET, "10.20.0.1", &flow.reply.destination);
+	return flow;
+}
+
+static bool
+answers(const char *text, const struct flow *flow)
+{
+	const struct print_flow print = { flow, &names, "wt0", "eth0" };
+	g_autoptr(GError) error = NULL;
+	g_autoptr(query_t) query = query_parse(text, &error);
+
+	if (!query)
+		printf("%s\n", error->message);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(query);
+	return query_matches(query, &print);
+}
+
+static void
+test_answers(void)
+{
+	static const struct {
+		const char *text;
+		bool answer;
+	} rows[] = {
+		{ "", true },
+		{ "host 100.90.0.7", true }, { "src host 100.90.0.7", true }, { "dst host 100.90.0.7", false },
+		{ "ip 10.20.0.1", true }, { "src ip 10.20.0.1", true }, { "src nat ip 10.20.0.1", true },
+		{ "src nat ip 100.90.0.7", false }, { "dst nat host 10.20.0.20", true }, { "nat host 203.0.113.1", false },
+		{ "203.0.113.1", true }, { "src 203.0.113.1", false }, { "dst 203.0.113.0/24", true }, { "2001:db8::1", false },
+		{ "192.0.2.1,10.20.0.20", true }, { "net 10.20.0.0/24", true }, { "net 10.20.0.16/29", true },
+		{ "dst net 10.20.0.24/29", false }, { "net 0.0.0.0/0", true }, { "net ::/0", false },
+		{ "port 443", true }, { "src port 443", false }, { "dst port 8443", true }, { "nat port 8443", false },
+		{ "port 80,443", true }, { "port 1-1023", true }, { "src port 1-1023", false }, { "port > 60999", true },
+		{ "port > 61000", false }, { "port >= 61000", true }, { "port < 443", false }, { "port != 443", false },
+		{ "port != 80", true }, { "port != 80,443", false }, { "not port 80", true },
+		{ "peer alice", true }, { "peer ALICE.netbird.cloud", true }, { "peer alice.netbird", false },
+		{ "peer al*", true }, { "peer *cloud", true }, { "peer a*b*d", true }, { "peer a*x*", false }, { "peer *", true },
+		{ "dst peer alice", false }, { "src peer = alice", true }, { "src peer != alice", false },
+		{ "dst peer site-b", true }, { "via site-b", true }, { "src via site-b", false },
+		{ "user \"anna, the first\"", true }, { "user \"anna\"", false }, { "user anna*", true },
+		{ "group ops", true }, { "group dev,sales", true }, { "group de", false }, { "dst group ops", false },
+		{ "resource crm-db", true }, { "network crm-db", false }, { "domain *", false },
+		{ "proto tcp", true }, { "tcp", true }, { "udp,tcp", true }, { "udp", false }, { "proto 6", true },
+		{ "proto != tcp", false }, { "proto udp,icmp", false },
+		{ "bytes > 1.5m", true }, { "bytes > 1501200", false }, { "bytes 1501200", true }, { "sent bytes < 2k", true },
+		{ "received octets = 1500k", true }, { "sent bytes < 0", false }, { "sent bytes >= 0", true },
+		{ "packets > 1k", true }, { "sent packets 10", true }, { "bytes > 1Mi", true }, { "bytes > 2Gi", false },
+		{ "duration > 12s", true }, { "duration 12500ms", true }, { "duration < 0.2m", false }, { "duration > 1h", false },
+		{ "direction ingress", true }, { "direction egress", false }, { "direction != egress", true },
+		{ "in if wt0", true }, { "out if wt0", false }, { "if eth0,eth9", true },
+		{ "reason ended", true }, { "reason IDLE", false }, { "state time_wait", true }, { "state != time_wait", false },
+		{ "mark 0x1bd10", true }, { "mark 113936", true }, { "mark 0x10/0xff", true }, { "mark 0x11/0xff", false },
+		{ "zone 7", true }, { "zone > 7", false }, { "nat", true }, { "snat", true }, { "dnat", true }, { "ipv4", true },
+		{ "ipv6", false }, { "not snat", false }, { "! ipv6", true }, { "!ipv6", true },
+		{ "tcp and port 443", true }, { "tcp and udp", false }, { "udp or tcp", true },
+		{ "udp and tcp or tcp", true }, { "tcp or udp and udp", true }, { "(tcp or udp) and udp", false },
+		{ "not (udp or icmp)", true }, { "not udp and not icmp", true }, { "TCP AND NOT (UDP OR PORT 1)", true },
+		{ "src peer alice and dst net 10.20.0.0/24 and port 443 and bytes > 1m", true },
+	};
+	const struct flow flow = sample();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		bool right = answers(rows[i].text, &flow) == rows[i].answer;
+		if (!right)
+			printf("query \"%s\"\n", rows[i].text);
+		CU_ASSERT(right);
+	}
+}
+
+/* A flow without translation has no second tuple, one without ports no port zero. */
+static void
+test_absent(void)
+{
+	struct flow flow = sample();
+
+	flow.translation = 0;
+	CU_ASSERT(!answers("host 10.20.0.1", &flow));
+	CU_ASSERT(!answers("port 443", &flow));
+	CU_ASSERT(!answers("nat", &flow));
+	flow.protocol = IPPROTO_ICMP;
+	flow.original.source_port = flow.original.destination_port = 0;
+	CU_ASSERT(!answers("port 0", &flow));
+	CU_ASSERT(!answers("port != 80", &flow));
+	CU_ASSERT(!answers("state time_wait", &flow));
+	flow.initiator = 99;
+	CU_ASSERT(!answers("src peer *", &flow));
+}
+
+static void
+test_v6(void)
+{
+	struct flow flow = sample();
+
+	flow.family = 6;
+	inet_pton(AF_INET6, "2001:db8::1:2", &flow.original.source);
+	CU_ASSERT(answers("2001:db8::/32", &flow));
+	CU_ASSERT(answers("src net 2001:db8::1:0/113", &flow));
+	CU_ASSERT(!answers("src net 2001:db8::1:3/128", &flow));
+	CU_ASSERT(!answers("0.0.0.0/0", &flow));
+}
+
+static void
+test_errors(void)
+{
+	static const struct {
+		const char *text;
+		const char *what;
+		int column;             /* of the first ^ */
+		int width;
+	} rows[] = {
+		{ "src hots 10.0.0.1", "no such word; is it \"host\"?", 4, 4 },
+		{ "tcp and prot 80", "no such word; is it \"proto\"?", 8, 4 },
+		{ "colour red", "no such word", 0, 6 },
+		{ "port http", "\"port\" takes a port or FIRST-LAST", 5, 4 },
+		{ "port 70000", "\"port\" takes a port", 5, 5 },
+		{ "port 90-80", "\"port\" takes a port", 5, 5 },
+		{ "port", "\"port\" takes a port", 4, 1 },
+		{ "port )", "\"port\" takes a port", 5, 1 },
+		{ "host 10.0.0.256", "\"host\" takes an address", 5, 10 },
+		{ "net 10.0.0.0/33", "\"net\" takes ADDRESS/LENGTH", 4, 11 },
+		{ "bytes > many", "\"bytes\" takes a number", 8, 4 },
+		{ "peer < alice", "\"<\" means nothing here", 5, 1 },
+		{ "sent port 80", "\"port\" cannot be narrowed down", 5, 4 },
+		{ "src proto tcp", "\"proto\" cannot be narrowed down", 4, 5 },
+		{ "src tcp", "no such word", 4, 3 },
+		{ "tcp udp", "\"and\" or \"or\" is missing before this", 4, 3 },
+		{ "tcp )", "\"and\" or \"or\" is missing before this", 4, 1 },
+		{ "(tcp", "a \")\" is missing", 4, 1 },
+		{ "(tcp udp)", "\"and\", \"or\" or \")\" is missing before this", 5, 3 },
+		{ "tcp and", "something is missing at the end", 7, 1 },
+		{ "not", "something is missing at the end", 3, 1 },
+		{ "80", "no such word", 0, 2 },
+		{ "peer \"ü\" colour", "\"and\" or \"or\" is missing", 9, 6 },
+		{ "direction up", "\"direction\" takes ingress or egress", 10, 2 },
+		{ "state OPEN", "\"state\" takes a state of TCP", 6, 4 },
+		{ "zone 1-", "\"zone\" takes a number", 5, 2 },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_autoptr(GError) error = NULL;
+		g_autoptr(query_t) query = query_parse(rows[i].text, &error);
+		CU_ASSERT_PTR_NULL_FATAL(query);
+		g_auto(GStrv) lines = g_strsplit(error->message, "\n", -1);
+		CU_ASSERT_EQUAL_FATAL(g_strv_length(lines), 3);
+		bool right = g_str_has_prefix(lines[0], rows[i].what) && !strcmp(lines[1] + 4, rows[i].text)
+		             && strspn(lines[2] + 4, " ") == (size_t)rows[i].column
+		             && strlen(strchr(lines[2], '^')) == (size_t)rows[i].width;
+		if (!right)
+			printf("%s\n", error->message);
+		CU_ASSERT(right);
+	}
+}
+
+static void
+test_encoding(void)
+{
+	g_autoptr(GError) error = NULL;
+
+	CU_ASSERT_PTR_NULL(query_parse("peer \xff", &error));
+	CU_ASSERT_STRING_EQUAL(error->message, "the query is not in UTF-8");
+}
+
+static void
+test_bounds(void)
+{
+	g_autoptr(GString) deep = g_string_new(NULL);
+	g_autoptr(GString) wide = g_string_new("tcp");
+	g_autoptr(GError) error = NULL;
+
+	for (unsigned i = 0; i < 5000; i++)
+		g_string_append(deep, "not (");
+	CU_ASSERT_PTR_NULL(query_parse(deep->str, &error));
+	CU_ASSERT(strstr(error->message, "nested too deeply") != NULL);
+	g_clear_error(&error);
+	for (unsigned i = 0; i < 5000; i++)
+		g_string_append(wide, ",tcp");
+	CU_ASSERT_PTR_NULL(query_parse(wide->str, &error));
+	CU_ASSERT(strstr(error->message, "too much for one query") != NULL);
+}
+
+int
+main(void)
+{
+	CU_TestInfo tests[] = {
+		{ "answers", test_answers },
+		{ "what a flow does not have", test_absent },
+		{ "IPv6", test_v6 },
+		{ "errors point at the word", test_errors },
+		{ "not UTF-8", test_encoding },
+		{ "bounds", test_bounds },
+		CU_TEST_INFO_NULL,
+	};
+
+	return run_suite("query", tests);
+}
