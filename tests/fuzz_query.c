@@ -11,7 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct name name[] = { { "-", 1 }, { "alice.mesh", 10 }, { "a, b,", 5 } };
 static const struct identity identity[] = { { { 0 } }, { { 1, 1, 1, 2, 1, 1, 1, 1 } } };
-static const struct names names = { name, G_N_ELEMENTS(name), identity, G_N_ELEMENTS(identity) };
+static const struct names names = {
+	.name = name, .count = G_N_ELEMENTS(name), .identity = identity, .n_identities = G_N_ELEMENTS(identity),
+};
 
 static void
 ask(const struct query *query)

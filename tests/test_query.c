@@ -16,7 +16,9 @@ static const struct identity identity[] = {
 	{ { [WORD_PEER] = 1, [WORD_USER] = 5, [WORD_GROUPS] = 3 } },
 	{ { [WORD_VIA] = 4, [WORD_RESOURCE] = 2 } },
 };
-static const struct names names = { name, G_N_ELEMENTS(name), identity, G_N_ELEMENTS(identity) };
+static const struct names names = {
+	.name = name, .count = G_N_ELEMENTS(name), .identity = identity, .n_identities = G_N_ELEMENTS(identity),
+};
 
 /* alice, 100.90.0.7:40002, asks 203.0.113.1:8443, which is 10.20.0.20:443, and is 10.20.0.1:61000 to it. */
 static struct flow
