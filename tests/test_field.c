@@ -24,8 +24,11 @@ static const char *const words[] = {
 	"octetDeltaCount", "packetDeltaCount", "reverseOctetDeltaCount", "reversePacketDeltaCount", "postOctetDeltaCount",
 	"postPacketDeltaCount", "flowStartMilliseconds", "flowEndMilliseconds", "flowStartSysUpTime", "flowEndSysUpTime",
 	"ingressInterface", "egressInterface", "flowDirection", "flowEndReason", "flowId", "biflowDirection", "userName",
-	"ciscoUserName", "sourcePeerName", "destinationPeerName", "conntrackMark", "conntrackZone", "conntrackStatus",
-	"conntrackState", "conntrackLabels", "conntrackStopMilliseconds", "recordGaps",
+	"ciscoUserName", "sourcePeerName", "destinationPeerName", "sourcePeerId", "destinationPeerId", "sourceUserName",
+	"destinationUserName", "sourceGroupNames", "destinationGroupNames", "sourceViaPeerName", "destinationViaPeerName",
+	"conntrackMark", "conntrackZone", "conntrackStatus", "conntrackState", "conntrackLabels",
+	"conntrackStopMilliseconds", "recordGaps", "sourceResourceName", "destinationResourceName", "sourceNetworkName",
+	"destinationNetworkName", "sourceDomainName", "destinationDomainName", "policyName", "masqueraded",
 };
 
 static fbInfoModel_t *model;
@@ -243,7 +246,8 @@ test_views(void)
 	static const char *const of_the_flow[] = {
 		"protocolIdentifier", "natType", "flowStartMilliseconds", "flowEndMilliseconds", "flowStartSysUpTime",
 		"flowEndSysUpTime", "flowEndReason", "flowId", "userName", "ciscoUserName", "conntrackMark", "conntrackZone",
-		"conntrackStatus", "conntrackState", "conntrackLabels", "conntrackStopMilliseconds", "recordGaps",
+		"conntrackStatus", "conntrackState", "conntrackLabels", "conntrackStopMilliseconds", "recordGaps", "policyName",
+		"masqueraded",
 	};
 	unsigned same = 0;
 

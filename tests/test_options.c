@@ -170,7 +170,7 @@ test_all_types(void)
 		total++;
 	}
 	CU_ASSERT_PTR_EQUAL(at, end);
-	CU_ASSERT_EQUAL(total, 9);
+	CU_ASSERT_EQUAL(total, 25);
 }
 
 /* In the smallest message there may be, OPTIONS_ROOM octets behind header and Set header, nothing is left out. */

@@ -207,7 +207,8 @@ test_gaps(void)
 		"         ?     ?  evicted\n");
 	check_flow(PRINT_JSON, &flow,
 		"{\"end\":\"2026-08-22T12:03:22.117Z\",\"end_ms\":1787400202117,\"protocol\":\"tcp\",\"protocol_number\":6,"
-		"\"initiator\":\"alice\",\"responder\":\"crm-db\",\"source_address\":\"100.90.0.7\",\"source_port\":51821,"
+		"\"initiator\":\"alice\",\"responder\":\"crm-db\",\"responder_via\":\"site-b\","
+		"\"source_address\":\"100.90.0.7\",\"source_port\":51821,"
 		"\"destination_address\":\"10.20.0.20\",\"destination_port\":443,\"ingress_interface\":\"wt0\","
 		"\"ingress_index\":2,\"egress_index\":3,\"direction\":\"ingress\",\"mark\":113936,\"zone\":0,\"status\":0,"
 		"\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"end_reason\":\"evicted\",\"flow_id\":\"0d6fd7d1a3b4c5d6\","
@@ -232,9 +233,12 @@ static void
 test_csv(void)
 {
 	static const char header[] =
-		"start,start_ms,end,end_ms,duration_ms,protocol,protocol_number,initiator,responder,source_address,"
+		"start,start_ms,end,end_ms,duration_ms,protocol,protocol_number,initiator,responder,"
+		"initiator_id,initiator_user,initiator_groups,initiator_via,initiator_resource,initiator_network,"
+		"initiator_domain,responder_id,responder_user,responder_groups,responder_via,responder_resource,"
+		"responder_network,responder_domain,policy,source_address,"
 		"source_port,destination_address,destination_port,translation,translated_source_address,"
-		"translated_source_port,translated_destination_address,translated_destination_port,icmp_type,icmp_code,"
+		"translated_source_port,translated_destination_address,translated_destination_port,masqueraded,icmp_type,icmp_code,"
 		"octets_from_initiator,packets_from_initiator,octets_from_responder,packets_from_responder,"
 		"ingress_interface,ingress_index,egress_interface,egress_index,direction,mark,zone,labels,status,state,"
 		"tcp_state,end_reason,stop,stop_ms,flow_id,gaps\n";
@@ -246,16 +250,17 @@ test_csv(void)
 	CU_ASSERT_STRING_EQUAL(out->str, header);
 	check_line(printer, &(struct print_flow){ &flow, &names, "wan,0", "wt0" },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,tcp,6,,alice,"
-		"203.0.113.9,40004,198.51.100.1,8080,snat+dnat,100.90.0.1,40004,100.90.0.7,80,,,273,5,5268,6,"
+		",,,,,,,,,,,,,,,203.0.113.9,40004,198.51.100.1,8080,snat+dnat,100.90.0.1,40004,100.90.0.7,80,,,,273,5,5268,6,"
 		"\"wan,0\",2,wt0,3,egress,113936,7,80000000000000000000000000000001,446,7,TIME_WAIT,ended,"
 		"2026-08-22T12:05:22.117Z,1787400322117,0d6fd7d1a3b4c5d6,\n");
 	check_line(printer, &(struct print_flow){ &echo, &names, NULL, NULL },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,icmp,1,,crm-db,"
-		"100.90.0.7,,10.20.0.20,,snat,10.20.0.1,,10.20.0.20,,8,0,273,5,5268,6,,2,,3,ingress,113936,0,,0,0,,"
+		",,,,,,,,,,site-b,,,,,100.90.0.7,,10.20.0.20,,snat,10.20.0.1,,10.20.0.20,,,8,0,273,5,5268,6,,2,,3,ingress,113936,0,,0,0,,"
 		"ended,,,0d6fd7d1a3b4c5d6,\n");
 	check_line(printer, &(struct print_flow){ &named, &names, NULL, NULL },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,,89,"
-		"\"a\xef\xbf\xbd[2Jb\xef\xbf\xbd,\"\"c\"\"\",,10.20.0.20,,10.30.0.30,,,,,,,,,273,5,5268,6,,2,,3,ingress,113936,"
+		"\"a\xef\xbf\xbd[2Jb\xef\xbf\xbd,\"\"c\"\"\",,,,,,,,,,,,,,,,,"
+		"10.20.0.20,,10.30.0.30,,,,,,,,,,273,5,5268,6,,2,,3,ingress,113936,"
 		"0,,0,0,,ended,,,0d6fd7d1a3b4c5d6,\n");
 	printer_free(printer);
 }
@@ -282,6 +287,68 @@ test_json(void)
 		"\"labels\":\"80000000000000000000000000000001\",\"status\":446,\"state\":7,\"tcp_state\":\"TIME_WAIT\","
 		"\"end_reason\":\"ended\",\"stop\":\"2026-08-22T12:05:22.117Z\",\"stop_ms\":1787400322117,"
 		"\"flow_id\":\"0d6fd7d1a3b4c5d6\"}\n");
+	printer_free(printer);
+}
+
+/* All there is to say of both ends, each under its own key. */
+static void
+test_words(void)
+{
+	static const char *const about[WORDS] = {
+		[WORD_PEER] = "", [WORD_PEER_ID] = "_id", [WORD_USER] = "_user", [WORD_GROUPS] = "_groups",
+		[WORD_VIA] = "_via", [WORD_RESOURCE] = "_resource", [WORD_NETWORK] = "_network", [WORD_DOMAIN] = "_domain",
+	};
+	static const char *const end[] = { "initiator", "responder" };
+	char text[1 + 2 * WORDS + 1][8];
+	struct name name[G_N_ELEMENTS(text)];
+	struct identity identity[3] = { 0 };
+	const struct names all = { .name = name, .count = G_N_ELEMENTS(name), .identity = identity, .n_identities = 3 };
+	struct printer *printer = printer_new(PRINT_JSON);
+	g_autoptr(GString) out = g_string_new(NULL);
+	struct flow flow = full();
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(text); i++)
+		name[i] = (struct name){ text[i], g_snprintf(text[i], sizeof text[i], "<%u>", i) };
+	for (unsigned i = 0; i < 2 * WORDS; i++)
+		identity[1 + i / WORDS].word[i % WORDS] = 1 + i;
+	flow.initiator = 1;
+	flow.responder = 2;
+	flow.policy = 2 * WORDS + 1;
+	flow.masqueraded = 1;
+	printer_flow(printer, &(struct print_flow){ &flow, &all, NULL, NULL }, out);
+	for (unsigned i = 0; i < 2 * WORDS; i++) {
+		g_autofree char *wanted = g_strdup_printf("\"%s%s\":\"<%u>\"", end[i / WORDS], about[i % WORDS], i + 1);
+		CU_ASSERT_PTR_NOT_NULL(strstr(out->str, wanted));
+	}
+	CU_ASSERT_PTR_NOT_NULL(strstr(out->str, "\"policy\":\"<17>\""));
+	CU_ASSERT_PTR_NOT_NULL(strstr(out->str, "\"masqueraded\":1"));
+	printer_free(printer);
+}
+
+/* Where nobody has a name, the table says what the address is. */
+static void
+test_best_name(void)
+{
+	static const struct name name[] = { { "-", 1 }, { "crm", 3 }, { "crm.example", 11 }, { "alice", 5 } };
+	static const struct identity identity[] = {
+		{ { 0 } }, { { [WORD_RESOURCE] = 1 } }, { { [WORD_RESOURCE] = 1, [WORD_DOMAIN] = 2 } },
+		{ { [WORD_RESOURCE] = 1, [WORD_DOMAIN] = 2, [WORD_VIA] = 3 } },
+	};
+	static const char *const wanted[] = {
+		"  10.20.0.20:", "  crm 10.20.0.20:", "  crm.example 10.20.0.20:", "  alice 10.20.0.20:",
+	};
+	const struct names all = { .name = name, .count = 4, .identity = identity, .n_identities = 4 };
+	struct printer *printer = printer_new(PRINT_TABLE);
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(wanted); i++) {
+		g_autoptr(GString) out = g_string_new(NULL);
+		struct flow flow = full();
+		flow.translation = 0;
+		inet_pton(AF_INET, "10.20.0.20", &flow.original.destination);
+		flow.responder = i;
+		printer_flow(printer, &(struct print_flow){ &flow, &all, NULL, NULL }, out);
+		CU_ASSERT_PTR_NOT_NULL(strstr(out->str, wanted[i]));
+	}
 	printer_free(printer);
 }
 
@@ -416,6 +483,8 @@ main(void)
 		{ "what is not known", test_gaps },
 		{ "csv", test_csv },
 		{ "json", test_json },
+		{ "words about both ends", test_words },
+		{ "names in the table", test_best_name },
 		{ "a JSON string", test_json_string },
 		{ "a CSV field", test_csv_field },
 		{ "durations", test_duration },

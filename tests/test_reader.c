@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #include "archive/reader.h"
+#include "archive/word.h"
 
 /* Octets as they go over the wire: numbers in network byte order, and the three ways to name an element. */
 #define U16(n) ((n) >> 8 & 0xff), ((n) & 0xff)
@@ -131,6 +132,12 @@ read_all(const uint8_t *octets, size_t n, unsigned *flows, char **text)
 	return result;
 }
 
+static const char *
+word_of(const struct record *record, uint32_t identity, enum identity_word word)
+{
+	return record->names->name[names_word(record->names, identity, word)].text;
+}
+
 static void
 test_golden(void)
 {
@@ -140,11 +147,12 @@ test_golden(void)
 
 	CU_ASSERT_EQUAL_FATAL(reader_next(stream.reader, &record, &error), READER_FLOW);
 	CU_ASSERT_FALSE(memcmp(&record.flow, &golden_flow, sizeof golden_flow));
-	CU_ASSERT_EQUAL(record.names->count, 3);
+	CU_ASSERT_EQUAL(record.names->n_identities, 3);
 	CU_ASSERT_STRING_EQUAL(record.names->name[0].text, "-");
-	CU_ASSERT_STRING_EQUAL(record.names->name[1].text, "alice");
-	CU_ASSERT_EQUAL(record.names->name[1].length, 5);
-	CU_ASSERT_STRING_EQUAL(record.names->name[2].text, "büro");
+	CU_ASSERT_STRING_EQUAL(word_of(&record, 1, WORD_PEER), "alice");
+	CU_ASSERT_EQUAL(record.names->name[names_who(record.names, 1)].length, 5);
+	CU_ASSERT_STRING_EQUAL(word_of(&record, 2, WORD_PEER), "büro");
+	CU_ASSERT_STRING_EQUAL(word_of(&record, 2, WORD_VIA), "-");
 	CU_ASSERT_STRING_EQUAL(reader_interface(stream.reader, 2), "eth0");
 	CU_ASSERT_STRING_EQUAL(reader_interface(stream.reader, 3), "wt0");
 	CU_ASSERT_PTR_NULL(reader_interface(stream.reader, 4));
@@ -310,7 +318,8 @@ typedef struct {
 #define NUMBER_OF_OWN READER_LOCAL_ENTERPRISE
 
 struct __attribute__((packed)) wire {
-#define FIELD(name, element, enterprise, octets, kind, ...) IPFIX_##enterprise(TYPE_##kind##_##octets name;)
+#define FIELD(name, element, enterprise, octets, kind, ...) \
+	IPFIX_##enterprise(JOIN(JOIN(TYPE_, LIKE_##kind), _##octets) name;)
 #include "../templates/fields.def"
 #undef FIELD
 };
@@ -352,7 +361,7 @@ make_own(fbInfoModel_t *model)
 #define ROW_NAME(octets) FB_STRING, 0
 #define ROW_EXPAND(macro, ...) macro(__VA_ARGS__)
 #define FIELD(name, element, enterprise, octets, kind, ...) \
-		ROW_EXPAND(ROW_##enterprise, #name, element, octets, ROW_##kind(octets))
+		ROW_EXPAND(ROW_##enterprise, #name, element, octets, JOIN(ROW_, LIKE_##kind)(octets))
 #include "../templates/fields.def"
 #undef FIELD
 		FB_IE_NULL
@@ -361,9 +370,9 @@ make_own(fbInfoModel_t *model)
 	fbInfoModelAddElementArray(model, rows);
 }
 
-#define PUT_NUMBER(to, from) to = from
-#define PUT_OCTETS(to, from) put_octets(&to, sizeof to, (const uint8_t *)from)
-#define PUT_NAME(to, from) put_name(&name, from), to = name
+#define PUT_NUMBER(to, from, element) to = from
+#define PUT_OCTETS(to, from, element) put_octets(&to, sizeof to, (const uint8_t *)from)
+#define PUT_NAME(to, from, element) put_name(&name, from, element), to = name
 
 /* libfixbuf wants IPv4 addresses as numbers. */
 static void
@@ -379,12 +388,17 @@ put_octets(void *to, size_t n, const uint8_t *from)
 }
 
 static void
-put_name(fbVarfield_t *to, uint32_t index)
+put_name(fbVarfield_t *to, uint32_t index, unsigned element)
 {
-	static char longest[300], *const names[] = { "-", "alice-laptop", longest };
+	static char longest[300], text[32][16];
+	char *name = element == 371 || element <= 1002 ? "alice-laptop" : text[element % 32];
 
 	memset(longest, 'x', sizeof longest - 1);
-	*to = (fbVarfield_t){ .len = strlen(names[index]), .buf = (uint8_t *)names[index] };
+	if (name == text[element % 32])
+		snprintf(name, sizeof text[0], "word %u", element);
+	if (index == 2 && element == 1002)
+		name = longest;
+	*to = (fbVarfield_t){ .len = strlen(name), .buf = (uint8_t *)name };
 }
 
 static void
@@ -393,7 +407,7 @@ fill(struct wire *wire, const struct flow *flow)
 	fbVarfield_t name;
 
 #define FIELD(name_, element, enterprise, octets, kind, semantics, only, member, ...) \
-	IPFIX_##enterprise(PUT_##kind(wire->name_, flow->member);)
+	IPFIX_##enterprise(JOIN(PUT_, LIKE_##kind)(wire->name_, flow->member, element);)
 #include "../templates/fields.def"
 #undef FIELD
 }
@@ -439,6 +453,7 @@ static struct flow
 heard(struct flow flow, unsigned traits)
 {
 	flow.family = traits & V6 ? 6 : 4;
+	flow.policy = 2 * WORDS + 1;
 	if (traits & V4)
 		for (unsigned i = 0; i < 4; i++) {
 			struct side *side = i & 1 ? &flow.original : &flow.reply;
@@ -474,10 +489,25 @@ static const struct flow any_flow = {
 		.source_port = 8443, .destination_port = 40744, .octets = 7, .packets = 8,
 	},
 	.flow_id = 0xfedcba9876543210, .id = 0xfedcba98, .start = START, .end = END, .stop = STOP, .mark = 0x1bd10,
-	.status = 0xdeadbeef, .labels = { 1, 2, 4, [15] = 128 }, .initiator = 1, .responder = 2, .zone = 65535,
-	.protocol = 17, .state = 9, .nat_type = 1, .translation = TRANSLATED_SOURCE | TRANSLATED_DESTINATION,
+	.status = 0xdeadbeef, .labels = { 1, 2, 4, [15] = 128 }, .initiator = 1, .responder = 2, .policy = 1,
+	.zone = 65535, .masqueraded = 1, .protocol = 17, .state = 9, .nat_type = 1,
+	.translation = TRANSLATED_SOURCE | TRANSLATED_DESTINATION,
 	.end_reason = END_IDLE, .gaps = GAP_NO_START,
 };
+
+/* Each word about an end came back as that word about that end. */
+static void
+check_words(const struct record *record)
+{
+	static const unsigned elements[WORDS] = { 0, 1003, 1005, 1007, 1009, 1021, 1023, 1025 };
+
+	for (unsigned word = WORD_PEER_ID; word < WORDS; word++)
+		for (unsigned end = 0; end < 2; end++) {
+			g_autofree char *wanted = g_strdup_printf("word %u", elements[word] + end);
+			CU_ASSERT_STRING_EQUAL(word_of(record, 1 + end, word), wanted);
+		}
+	CU_ASSERT_STRING_EQUAL(record->names->name[record->flow.policy].text, "word 1027");
+}
 
 static void
 test_kinds(void)
@@ -497,8 +527,9 @@ test_kinds(void)
 		for (unsigned n = 0; n < 2; n++) {
 			CU_ASSERT_EQUAL_FATAL(reader_next(stream.reader, &record, &error), READER_FLOW);
 			CU_ASSERT_FALSE(memcmp(&record.flow, &expected, sizeof expected));
-			CU_ASSERT_STRING_EQUAL(record.names->name[1].text, "alice-laptop");
-			CU_ASSERT_EQUAL(record.names->name[2].length, 299);
+			CU_ASSERT_STRING_EQUAL(word_of(&record, 1, WORD_PEER), "alice-laptop");
+			CU_ASSERT_EQUAL(strlen(word_of(&record, 2, WORD_PEER)), 299);
+			check_words(&record);
 		}
 		CU_ASSERT_EQUAL(reader_next(stream.reader, &record, &error), READER_END);
 		CU_ASSERT_EQUAL(reader_lost(stream.reader), 0);
@@ -519,6 +550,43 @@ static const uint8_t user_only[]  = NAMED(74, 18, 1, 'u', 0, 1, 'd');
 static const uint8_t user_dash[]  = NAMED(74, 18, 1, 'u', 1, '-', 0);
 static const uint8_t bad_utf8[]   = NAMED(77, 21, 0, 3, 'a', 0xff, 'b', 2, 0xc3, 0xbc);
 static const uint8_t nul_inside[] = NAMED(75, 19, 0, 3, 'a', 0, 'b', 0);
+
+/* A record with who is behind each end: its peer, or the peer it lies behind, and that one; and with userName in a
+ * record of the answers. */
+#define LAID(octets, set, direction, ...) \
+	MESSAGE(octets, \
+		U16(2), U16(52), U16(256), U16(8), IANA(8, 4), IANA(12, 4), IANA(4, 1), IANA(239, 1), \
+		IANA(371, VARLEN), OWN(1001, VARLEN), OWN(1002, VARLEN), OWN(1009, VARLEN), \
+		U16(256), U16(set), 10, 0, 0, 1, 10, 0, 0, 2, 47, direction, __VA_ARGS__)
+
+static const uint8_t lies_behind[] = LAID(90, 22, 1, 1, 'v', 1, 'v', 1, 'd', 1, 'v');
+static const uint8_t is_peer[]     = LAID(90, 22, 1, 1, 'p', 1, 'p', 1, 'd', 1, 'v');
+static const uint8_t answers[]     = LAID(90, 22, 2, 1, 'u', 1, '-', 1, '-', 1, '-');
+
+static void
+test_who(void)
+{
+	static const struct {
+		const uint8_t *octets;
+		size_t n;
+		const char *word[3];    /* the source's peer, what it lies behind, the destination's peer */
+	} rows[] = {
+		{ lies_behind, sizeof lies_behind, { "-", "v", "d" } },
+		{ is_peer, sizeof is_peer, { "p", "v", "d" } },
+		{ answers, sizeof answers, { "-", "-", "u" } },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+		struct stream stream = stream_open(rows[i].octets, rows[i].n);
+		g_autoptr(GError) error = NULL;
+		struct record record;
+		CU_ASSERT_EQUAL_FATAL(reader_next(stream.reader, &record, &error), READER_FLOW);
+		CU_ASSERT_STRING_EQUAL(word_of(&record, 1, WORD_PEER), rows[i].word[0]);
+		CU_ASSERT_STRING_EQUAL(word_of(&record, 1, WORD_VIA), rows[i].word[1]);
+		CU_ASSERT_STRING_EQUAL(word_of(&record, 2, WORD_PEER), rows[i].word[2]);
+		stream_close(&stream);
+	}
+}
 
 static void
 test_names(void)
@@ -546,9 +614,9 @@ test_names(void)
 		CU_ASSERT_EQUAL(record.flow.initiator, rows[i].initiator ? 1 : 0);
 		CU_ASSERT_EQUAL(record.flow.responder, rows[i].responder ? 2 : 0);
 		if (rows[i].initiator)
-			CU_ASSERT_STRING_EQUAL(record.names->name[1].text, rows[i].initiator);
+			CU_ASSERT_STRING_EQUAL(word_of(&record, 1, WORD_PEER), rows[i].initiator);
 		if (rows[i].responder)
-			CU_ASSERT_STRING_EQUAL(record.names->name[2].text, rows[i].responder);
+			CU_ASSERT_STRING_EQUAL(word_of(&record, 2, WORD_PEER), rows[i].responder);
 		CU_ASSERT_EQUAL(record.flow.nat_type, 4);
 		stream_close(&stream);
 	}
@@ -634,6 +702,7 @@ main(void)
 		{ "a reader that failed stays failed", test_failed_stays_failed },
 		{ "every kind of template, by libfixbuf's exporter", test_kinds },
 		{ "names", test_names },
+		{ "who is behind an end", test_who },
 		{ "lost records", test_lost },
 		{ "templates that change", test_redefined },
 		CU_TEST_INFO_NULL,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "archive/check.h"
 
-#include "archive/word.h"
 #include "error.h"
 
 enum {
@@ -130,7 +129,8 @@ take_word(const struct check *check, struct shape *shape, uint32_t enterprise, u
 	if (!word)
 		return true;
 	bool fits = octets >= word->least && octets <= word->most;
-	shape->words |= fits ? UINT64_C(1) << (word - words) : 0;
+	if (fits)
+		words_add(&shape->words, word - words);
 	return fits || shape->scopes || word >= &words[WORD_interfaceName];
 }
 

@@ -8,6 +8,8 @@
 
 #include <glib.h>
 
+#include "archive/word.h"
+
 /* Takes a message apart just far enough to know that libfixbuf can be trusted with it. On octets that are wrong
  * libfixbuf does one of four things: it aborts (a template id below 256), it never ends (a template whose records have
  * no octets), it takes the rest of the message for its end (a record or set that is too long), or it logs and goes on.
@@ -16,7 +18,7 @@
 /* A template as it was announced. */
 struct shape {
 	int64_t key;                /* Observation Domain and template id */
-	uint64_t words;             /* HAS_WORD of what is in it */
+	struct words words;         /* what is in it */
 	uint16_t scopes;            /* above zero: an options template */
 	uint16_t shortest;          /* octets of the shortest record */
 	uint16_t n_fields;

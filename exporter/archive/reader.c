@@ -35,7 +35,8 @@ typedef struct {
 #define IPFIX_NETFLOW9(...)
 
 struct __attribute__((packed)) wire_flow {
-#define FIELD(name, element, enterprise, octets, kind, ...) IPFIX_##enterprise(JOIN(JOIN(TYPE_, LIKE_##kind), _##octets) name;)
+#define FIELD(name, element, enterprise, octets, kind, ...) \
+	IPFIX_##enterprise(JOIN(JOIN(TYPE_, LIKE_##kind), _##octets) name;)
 #include "fields.def"
 #undef FIELD
 };
@@ -79,6 +80,14 @@ enum kind {
 	KINDS,
 };
 
+/* Where the strings of a record are kept: "-", one for each word about each end, the policy's. */
+enum {
+	SLOT_INITIATOR = 1,
+	SLOT_RESPONDER = SLOT_INITIATOR + WORDS,
+	SLOT_POLICY = SLOT_RESPONDER + WORDS,
+	SLOTS,
+};
+
 enum { TEMPLATE_FIRST = 256 };          /* of the internal ones, which have their own ids */
 
 struct reader {
@@ -90,9 +99,9 @@ struct reader {
 	fBuf_t *buffer;             /* owns the session */
 	GHashTable *interfaces;     /* names by ifIndex */
 	struct names names;
-	struct name name_of[3];     /* "-", the initiator's, the responder's */
-	struct identity identity[3];
-	GString *text[3];
+	struct name name_of[SLOTS];
+	struct identity identity[3];    /* nobody, the initiator, the responder */
+	GString *text[SLOTS];
 	uint64_t offset;            /* of the message after this one */
 	uint64_t message;           /* of this one */
 	struct soundness soundness; /* of this one */
@@ -212,26 +221,26 @@ take_word(struct flow *flow, const struct place *place, const union wire *wire)
 
 /* What the reply's tuple is where the template has no word for it: that of packets nobody translated. */
 static const struct {
-	uint64_t unless;
+	uint8_t unless[2];          /* enum word: if the template has neither */
 	uint16_t from;
 	uint16_t to;
 	uint8_t octets;
 } mirrors[] = {
-#define MIRROR(unless_, to_, from_) \
-	{ unless_, offsetof(struct flow, from_), offsetof(struct flow, to_), sizeof((struct flow *)0)->to_ }
-	MIRROR(HAS_WORD(postNATSourceIPv4Address) | HAS_WORD(postNATSourceIPv6Address),
-	       reply.destination, original.source),
-	MIRROR(HAS_WORD(postNATDestinationIPv4Address) | HAS_WORD(postNATDestinationIPv6Address),
-	       reply.source, original.destination),
-	MIRROR(HAS_WORD(postNAPTSourceTransportPort), reply.destination_port, original.source_port),
-	MIRROR(HAS_WORD(postNAPTDestinationTransportPort), reply.source_port, original.destination_port),
+#define MIRROR(one, other, to_, from_) \
+	{ { WORD_##one, WORD_##other }, offsetof(struct flow, from_), offsetof(struct flow, to_), \
+	  sizeof((struct flow *)0)->to_ }
+	MIRROR(postNATSourceIPv4Address, postNATSourceIPv6Address, reply.destination, original.source),
+	MIRROR(postNATDestinationIPv4Address, postNATDestinationIPv6Address, reply.source, original.destination),
+	MIRROR(postNAPTSourceTransportPort, postNAPTSourceTransportPort, reply.destination_port, original.source_port),
+	MIRROR(postNAPTDestinationTransportPort, postNAPTDestinationTransportPort, reply.source_port,
+	       original.destination_port),
 };
 
 static void
-mirror(struct flow *flow, uint64_t words)
+mirror(struct flow *flow, const struct words *words)
 {
 	for (unsigned i = 0; i < G_N_ELEMENTS(mirrors); i++)
-		if (!(words & mirrors[i].unless))
+		if (!words_have(words, mirrors[i].unless[0]) && !words_have(words, mirrors[i].unless[1]))
 			memcpy((uint8_t *)flow + mirrors[i].to, (uint8_t *)flow + mirrors[i].from, mirrors[i].octets);
 }
 
@@ -257,21 +266,51 @@ nat_type(const struct flow *flow)
 
 /* What follows from the words that were there. */
 static void
-conclude(struct flow *flow, uint64_t words)
+conclude(struct flow *flow, const struct words *words)
 {
-	flow->family = words & HAS_WORD(sourceIPv6Address) ? 6 : 4;
+	flow->family = words_have(words, WORD_sourceIPv6Address) ? 6 : 4;
 	mirror(flow, words);
 	flow->translation = translation(flow);
-	if (!(words & HAS_WORD(natType)))
+	if (!words_have(words, WORD_natType))
 		flow->nat_type = nat_type(flow);
 	flow->id = flow->flow_id >> 32;
 }
 
-/* Keeps the name for one end; answers its index. */
-static uint32_t
-take_name(struct reader *reader, uint32_t index, const fbVarfield_t *field)
+/* Where a string stands in libfixbuf's struct, what it is about and what it says of that. */
+static const struct phrase {
+	uint16_t from;
+	uint16_t member;            /* of struct flow */
+	uint8_t word;
+} phrases[] = {
+#define PHRASE(name, member, word) { offsetof(struct wire_flow, name), offsetof(struct flow, member), word },
+#define PHRASE_NUMBER(...)
+#define PHRASE_OCTETS(...)
+#define PHRASE_NAME(name, member) PHRASE(name, member, WORD_PEER)
+#define PHRASE_TEXT(name, member) PHRASE(name, member, 0)
+#define PHRASE_PEER(name, member) PHRASE(name, member, WORD_PEER)
+#define PHRASE_PEER_ID(name, member) PHRASE(name, member, WORD_PEER_ID)
+#define PHRASE_USER(name, member) PHRASE(name, member, WORD_USER)
+#define PHRASE_GROUPS(name, member) PHRASE(name, member, WORD_GROUPS)
+#define PHRASE_VIA(name, member) PHRASE(name, member, WORD_VIA)
+#define PHRASE_RESOURCE(name, member) PHRASE(name, member, WORD_RESOURCE)
+#define PHRASE_NETWORK(name, member) PHRASE(name, member, WORD_NETWORK)
+#define PHRASE_DOMAIN(name, member) PHRASE(name, member, WORD_DOMAIN)
+#define FIELD(name, element, enterprise, octets_, kind, semantics, only, member, ...) \
+	IPFIX_##enterprise(PHRASE_##kind(name, member))
+#include "fields.def"
+#undef FIELD
+};
+
+static bool
+is_said(const fbVarfield_t *field)
 {
-	GString *text = reader->text[index];
+	return field->len && !(field->len == 1 && *field->buf == '-');
+}
+
+static void
+take_name(struct reader *reader, unsigned slot, const fbVarfield_t *field)
+{
+	GString *text = reader->text[slot];
 
 	g_string_truncate(text, 0);
 	if (g_utf8_validate((const char *)field->buf, field->len, NULL)) {
@@ -280,32 +319,62 @@ take_name(struct reader *reader, uint32_t index, const fbVarfield_t *field)
 		g_autofree char *valid = g_utf8_make_valid((const char *)field->buf, field->len);
 		g_string_append(text, valid);
 	}
-	reader->name_of[index] = (struct name){ text->str, MIN(text->len, UINT16_MAX) };
-	return strcmp(text->str, "-") ? index : 0;
+	reader->name_of[slot] = (struct name){ text->str, MIN(text->len, UINT16_MAX) };
 }
 
-/* The first of these fields that has something in it. */
-static uint32_t
-first_name(struct reader *reader, uint32_t index, const fbVarfield_t *one, const fbVarfield_t *other)
+/* userName is whoever opened the connection, in the record of the answers too. */
+static bool
+is_of_responder(const struct phrase *phrase, const struct flow *flow)
 {
-	uint32_t found = one->len ? take_name(reader, index, one) : 0;
+	if (phrase->from == offsetof(struct wire_flow, userName))
+		return flow->original.biflow_direction == 2;
+	return phrase->member == offsetof(struct flow, responder);
+}
 
-	return found || !other->len ? found : take_name(reader, index, other);
+static void
+take_phrase(struct reader *reader, const struct phrase *phrase, const union wire *wire, struct flow *flow)
+{
+	fbVarfield_t field;
+
+	memcpy(&field, (const uint8_t *)wire + phrase->from, sizeof field);
+	if (!is_said(&field))
+		return;
+	if (phrase->member == offsetof(struct flow, policy)) {
+		take_name(reader, flow->policy = SLOT_POLICY, &field);
+		return;
+	}
+	const bool responder = is_of_responder(phrase, flow);
+	const uint32_t slot = (responder ? SLOT_RESPONDER : SLOT_INITIATOR) + phrase->word;
+	take_name(reader, slot, &field);
+	reader->identity[responder ? 2 : 1].word[phrase->word] = slot;
+	*(responder ? &flow->responder : &flow->initiator) = responder ? 2 : 1;
+}
+
+/* The peer's name on the wire is that of the peer an address lies behind, if it is nobody's own. */
+static void
+part_from_via(struct reader *reader, struct identity *identity)
+{
+	const uint32_t peer = identity->word[WORD_PEER], via = identity->word[WORD_VIA];
+
+	if (peer && via && strcmp(reader->name_of[peer].text, reader->name_of[via].text) == 0)
+		identity->word[WORD_PEER] = 0;
 }
 
 static bool
-take_flow(struct reader *reader, uint64_t words, const union wire *wire, struct record *record)
+take_flow(struct reader *reader, const struct words *words, const union wire *wire, struct record *record)
 {
 	struct flow *flow = &record->flow;
-	fbVarfield_t source = wire->flow.sourcePeerName, user = wire->flow.userName;
-	fbVarfield_t destination = wire->flow.destinationPeerName;
 
 	memset(flow, 0, sizeof *flow);
-	for (uint64_t left = words; left; left &= left - 1)
-		take_word(flow, &places[__builtin_ctzll(left)], wire);
+	memset(reader->identity, 0, sizeof reader->identity);
+	for (unsigned i = 0; i < WORD_COUNT; i++)
+		if (places[i].octets && words_have(words, i))
+			take_word(flow, &places[i], wire);
 	conclude(flow, words);
-	flow->initiator = first_name(reader, 1, &source, &user);
-	flow->responder = first_name(reader, 2, &destination, &(fbVarfield_t){ 0 });
+	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++)
+		take_phrase(reader, &phrases[i], wire, flow);
+	part_from_via(reader, &reader->identity[1]);
+	part_from_via(reader, &reader->identity[2]);
 	record->names = &reader->names;
 	return true;
 }
@@ -323,7 +392,7 @@ interface_text(const char *field)
 }
 
 static bool
-take_interface(struct reader *reader, uint64_t words G_GNUC_UNUSED, const union wire *wire,
+take_interface(struct reader *reader, const struct words *words G_GNUC_UNUSED, const union wire *wire,
                struct record *record G_GNUC_UNUSED)
 {
 	enum { MOST_INTERFACES = 65536 };
@@ -337,15 +406,15 @@ take_interface(struct reader *reader, uint64_t words G_GNUC_UNUSED, const union 
 }
 
 static bool
-take_other(struct reader *reader G_GNUC_UNUSED, uint64_t words G_GNUC_UNUSED, const union wire *wire G_GNUC_UNUSED,
-           struct record *record G_GNUC_UNUSED)
+take_other(struct reader *reader G_GNUC_UNUSED, const struct words *words G_GNUC_UNUSED,
+           const union wire *wire G_GNUC_UNUSED, struct record *record G_GNUC_UNUSED)
 {
 	return false;
 }
 
 static const struct {
 	void (*append)(struct reader *reader, fbTemplate_t *template);
-	bool (*take)(struct reader *reader, uint64_t words, const union wire *wire, struct record *record);
+	bool (*take)(struct reader *reader, const struct words *words, const union wire *wire, struct record *record);
 	size_t octets;
 } kinds[KINDS] = {
 	[KIND_OTHER] = { append_other, take_other, sizeof(struct wire_other) },
@@ -354,22 +423,22 @@ static const struct {
 };
 
 static bool
-has(uint64_t words, uint64_t all)
+have_both(const struct words *words, enum word one, enum word other)
 {
-	return (words & all) == all;
+	return words_have(words, one) && words_have(words, other);
 }
 
 static enum kind
 shape_kind(const struct shape *shape)
 {
-	uint64_t words = shape->words;
-	bool v4 = has(words, HAS_WORD(sourceIPv4Address) | HAS_WORD(destinationIPv4Address));
-	bool v6 = has(words, HAS_WORD(sourceIPv6Address) | HAS_WORD(destinationIPv6Address));
-	bool interface = words & (HAS_WORD(interfaceName) | HAS_WORD(interfaceDescription));
+	const struct words *words = &shape->words;
+	bool v4 = have_both(words, WORD_sourceIPv4Address, WORD_destinationIPv4Address);
+	bool v6 = have_both(words, WORD_sourceIPv6Address, WORD_destinationIPv6Address);
+	bool interface = words_have(words, WORD_interfaceName) || words_have(words, WORD_interfaceDescription);
 
 	if (shape->scopes)
-		return interface && has(words, HAS_WORD(ingressInterface)) ? KIND_INTERFACE : KIND_OTHER;
-	return v4 != v6 && has(words, HAS_WORD(protocolIdentifier)) ? KIND_FLOW : KIND_OTHER;
+		return interface && words_have(words, WORD_ingressInterface) ? KIND_INTERFACE : KIND_OTHER;
+	return v4 != v6 && words_have(words, WORD_protocolIdentifier) ? KIND_FLOW : KIND_OTHER;
 }
 
 /* The stream */
@@ -450,7 +519,7 @@ read_record(struct reader *reader, struct record *record, GError **error)
 	    !fBufNext(reader->buffer, (uint8_t *)&wire, &octets, &why))
 		return end_message(reader, why, error);
 	reader->taken++;
-	return kinds[kind].take(reader, shape->words, &wire, record) ? READER_FLOW : READER_END;
+	return kinds[kind].take(reader, &shape->words, &wire, record) ? READER_FLOW : READER_END;
 }
 
 enum reader_result
@@ -508,7 +577,6 @@ reader_new(FILE *in, const char *name, uint32_t enterprise)
 	for (unsigned i = 0; i < G_N_ELEMENTS(reader->text); i++) {
 		reader->text[i] = g_string_new("-");
 		reader->name_of[i] = (struct name){ reader->text[i]->str, 1 };
-		reader->identity[i].word[WORD_PEER] = i;
 	}
 	reader->names = (struct names){
 		.name = reader->name_of, .count = G_N_ELEMENTS(reader->name_of),

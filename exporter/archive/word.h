@@ -2,6 +2,7 @@
 #ifndef PEERFLOW_ARCHIVE_WORD_H
 #define PEERFLOW_ARCHIVE_WORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Every element the reader understands: a number for each row of templates/fields.def, and the two an interface's name
@@ -15,9 +16,22 @@ enum word {
 	WORD_COUNT
 };
 
-_Static_assert(WORD_COUNT <= 64, "a template's words are bits of 64");
+/* A set of them. */
+struct words {
+	uint64_t bits[(WORD_COUNT + 63) / 64];
+};
 
-#define HAS_WORD(name) (UINT64_C(1) << WORD_##name)
+static inline void
+words_add(struct words *words, unsigned word)
+{
+	words->bits[word / 64] |= UINT64_C(1) << word % 64;
+}
+
+static inline bool
+words_have(const struct words *words, unsigned word)
+{
+	return words->bits[word / 64] >> word % 64 & 1;
+}
 
 /* Whatever a string is about, it is read alike: a macro for each kind is JOIN(MACRO_, LIKE_##kind). */
 #define LIKE_NUMBER NUMBER

@@ -8,14 +8,26 @@
 /* Names. Entry 0 says that there is none. */
 
 static bool
-put_name(GString *out, const struct names *names, uint32_t identity)
+put_index(GString *out, const struct names *names, uint32_t index)
 {
-	const uint32_t index = names_who(names, identity);
-
 	if (!index || index >= names->count)
 		return false;
 	g_string_append_len(out, names->name[index].text, names->name[index].length);
 	return true;
+}
+
+static bool
+put_name(GString *out, const struct names *names, uint32_t identity)
+{
+	return put_index(out, names, names_who(names, identity));
+}
+
+/* For people: who has no name may still be something. */
+static bool
+put_best(GString *out, const struct names *names, uint32_t identity)
+{
+	return put_name(out, names, identity) || put_index(out, names, names_word(names, identity, WORD_DOMAIN))
+	       || put_index(out, names, names_word(names, identity, WORD_RESOURCE));
 }
 
 static bool
@@ -56,6 +68,7 @@ struct value {
 	uint16_t offset;
 	uint8_t octets;
 	bool unless_zero;
+	int8_t word;                /* of the identity at offset, from 1: one after enum identity_word */
 };
 
 #define TEXT(name_) static bool text_##name_(GString *out, const struct print_flow *it)
@@ -91,6 +104,11 @@ TEXT(initiator)
 TEXT(responder)
 {
 	return put_name(out, it->names, it->flow->responder);
+}
+
+TEXT(policy)
+{
+	return put_index(out, it->names, it->flow->policy);
 }
 
 TEXT(source)
@@ -200,7 +218,9 @@ TEXT(gaps)
 #define AT(member) .offset = offsetof(struct flow, member), .octets = sizeof((struct flow *)0)->member
 #define DIGITS(function) .put = function, .octets = 1
 
-/* A row with .put and no octets is a text; one with octets a number. */
+#define ABOUT(end, about) .offset = offsetof(struct flow, end), .word = about + 1
+
+/* A row with .put and no octets is a text, one with octets a number; the others are words about an end. */
 static const struct value values[] = {
 	{ "start", .put = text_start },
 	{ "start_ms", AT(start), .present = has_start },
@@ -211,6 +231,21 @@ static const struct value values[] = {
 	{ "protocol_number", AT(protocol) },
 	{ "initiator", .put = text_initiator },
 	{ "responder", .put = text_responder },
+	{ "initiator_id", ABOUT(initiator, WORD_PEER_ID) },
+	{ "initiator_user", ABOUT(initiator, WORD_USER) },
+	{ "initiator_groups", ABOUT(initiator, WORD_GROUPS) },
+	{ "initiator_via", ABOUT(initiator, WORD_VIA) },
+	{ "initiator_resource", ABOUT(initiator, WORD_RESOURCE) },
+	{ "initiator_network", ABOUT(initiator, WORD_NETWORK) },
+	{ "initiator_domain", ABOUT(initiator, WORD_DOMAIN) },
+	{ "responder_id", ABOUT(responder, WORD_PEER_ID) },
+	{ "responder_user", ABOUT(responder, WORD_USER) },
+	{ "responder_groups", ABOUT(responder, WORD_GROUPS) },
+	{ "responder_via", ABOUT(responder, WORD_VIA) },
+	{ "responder_resource", ABOUT(responder, WORD_RESOURCE) },
+	{ "responder_network", ABOUT(responder, WORD_NETWORK) },
+	{ "responder_domain", ABOUT(responder, WORD_DOMAIN) },
+	{ "policy", .put = text_policy },
 	{ "source_address", .put = text_source },
 	{ "source_port", AT(original.source_port), .present = value_has_ports },
 	{ "destination_address", .put = text_destination },
@@ -220,6 +255,7 @@ static const struct value values[] = {
 	{ "translated_source_port", AT(reply.destination_port), .present = has_translated_ports },
 	{ "translated_destination_address", .put = text_translated_destination },
 	{ "translated_destination_port", AT(reply.source_port), .present = has_translated_ports },
+	{ "masqueraded", AT(masqueraded), .unless_zero = true },
 	{ "icmp_type", DIGITS(text_icmp_type) },
 	{ "icmp_code", DIGITS(text_icmp_code) },
 	{ "octets_from_initiator", AT(original.octets), .present = has_counters },
@@ -261,6 +297,14 @@ number_at(const struct flow *flow, const struct value *value)
 	}
 }
 
+static bool
+put_word(GString *out, const struct value *value, const struct print_flow *flow)
+{
+	const uint32_t identity = *(const uint32_t *)(const void *)((const uint8_t *)flow->flow + value->offset);
+
+	return put_index(out, flow->names, names_word(flow->names, identity, value->word - 1));
+}
+
 /* The value as it is, in out, which was empty. */
 static bool
 take_value(GString *out, const struct value *value, const struct print_flow *flow)
@@ -268,6 +312,8 @@ take_value(GString *out, const struct value *value, const struct print_flow *flo
 	g_string_truncate(out, 0);
 	if (value->put)
 		return value->put(out, flow);
+	if (value->word)
+		return put_word(out, value, flow);
 	if (value->present && !value->present(flow->flow))
 		return false;
 	uint64_t number = number_at(flow->flow, value);
@@ -347,7 +393,7 @@ put_end(GString *out, const struct print_flow *it, uint32_t identity, const unio
 {
 	g_autoptr(GString) text = g_string_new(NULL);
 
-	if (put_name(text, it->names, identity)) {
+	if (put_best(text, it->names, identity)) {
 		value_visible(out, text->str, text->len);
 		g_string_append_c(out, ' ');
 	}
