@@ -18,6 +18,7 @@
 /* Who said it, the best first. */
 enum roster_source {
 	ROSTER_NETBIRD,             /* the daemon on this host, by socket or command */
+	ROSTER_NETWORKS,            /* the same, of the resources it reaches through others */
 	ROSTER_API,                 /* the management server */
 	ROSTER_FILE,                /* the operator's peers-file */
 	ROSTER_WIREGUARD,           /* the tunnel itself */
