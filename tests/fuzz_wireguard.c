@@ -36,15 +36,18 @@ check_prefixes(const GArray *prefixes)
 static void
 read_messages(const uint8_t *data, size_t size, GArray *prefixes)
 {
-	/* Aligned and of the exact size. The library's own walk, which the kernel alone feeds, believes the largest lengths. */
+	/* The kernel's messages end on a word, and the library's walk counts on it. */
+	size -= size % NLMSG_ALIGNTO;
+	/* Aligned and of the exact size. The library's way from message to message believes the largest lengths. */
 	uint8_t *copy = malloc(size ? size : 1);
 	memcpy(copy, data, size);
 	for (size_t at = 0; size - at >= sizeof(struct nlmsghdr);) {
 		const struct nlmsghdr *message = (const struct nlmsghdr *)(void *)(copy + at);
-		if (message->nlmsg_len < sizeof *message || message->nlmsg_len > size - at)
+		if (message->nlmsg_len < sizeof *message || message->nlmsg_len > size - at
+		    || message->nlmsg_len % NLMSG_ALIGNTO)
 			break;
 		wireguard_read(message, prefixes);
-		at += MIN(NLMSG_ALIGN(message->nlmsg_len), size - at);
+		at += message->nlmsg_len;
 	}
 	free(copy);
 }
