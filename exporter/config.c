@@ -428,6 +428,7 @@ static const char *const reply_tuples[] = { [CONFIG_MIRROR] = "mirror", [CONFIG_
 enum { KIB = 1 << 10, MIB = 1 << 20, GIB = 1 << 30, MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
 
 static const struct scale plain = { "a number", { { '\0', 1 } } };
+static const struct scale percent = { "a number of percent", { { '%', 1 }, { '\0', 1 } } };
 static const struct scale octets = {
 	"a number of octets (units K M G)", { { 'G', GIB }, { 'M', MIB }, { 'K', KIB }, { '\0', 1 } },
 };
@@ -459,6 +460,9 @@ static const struct option options[] = {
 
 	{ CONNTRACK, "receive-buffer", "64M", parse_quantity, IN(config, receive_buffer), .scale = &octets,
 	  .min = 128 * KIB, .max = GIB },
+	{ CONNTRACK, "active-timeout", "60s", parse_quantity, IN(config, active_timeout), .scale = &seconds,
+	  .min = 1, .max = DAY },
+	{ CONNTRACK, "reap-share", "1%", parse_quantity, IN(config, reap_share), .scale = &percent, .min = 0, .max = 100 },
 	{ CONNTRACK, "labels", "no", parse_choice, IN(config, labels), .words = no_yes },
 	{ CONNTRACK, "ignore", "127.0.0.0/8, ::1/128", parse_list, IN(config, ignore), .owned = true, .absent = "none",
 	  .list = &prefixes },

@@ -58,6 +58,8 @@ struct config {
 
 	/* [conntrack] */
 	size_t receive_buffer;      /* octets */
+	unsigned active_timeout;    /* seconds */
+	unsigned reap_share;        /* percent of one processor; 0: no reaping */
 	bool labels;
 	struct config_prefix *ignore;
 	size_t n_ignore;

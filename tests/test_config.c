@@ -77,6 +77,15 @@ static const struct sample {
 	  "(units K M G) from 128K to 1G" },
 	{ "[conntrack]\nreceive-buffer = M\n", "f:2: [conntrack] receive-buffer = M: not a number of octets (units K M G) "
 	  "from 128K to 1G" },
+	{ "[conntrack]\nactive-timeout = 5m\n", "conntrack active-timeout 300" },
+	{ "[conntrack]\nactive-timeout = 1\n", "conntrack active-timeout 1" },
+	{ "[conntrack]\nactive-timeout = 0\n", "f:2: [conntrack] active-timeout = 0: not a time in seconds (units s m h d) "
+	  "from 1s to 1d" },
+	{ "[conntrack]\nreap-share = 25%\n", "conntrack reap-share 25" },
+	{ "[conntrack]\nreap-share = 0\n", "conntrack reap-share 0" },
+	{ "[conntrack]\nreap-share = 100\n", "conntrack reap-share 100" },
+	{ "[conntrack]\nreap-share = 101\n", "f:2: [conntrack] reap-share = 101: not a number of percent from 0% to 100%" },
+	{ "[conntrack]\nreap-share = 1s\n", "f:2: [conntrack] reap-share = 1s: not a number of percent from 0% to 100%" },
 	{ "[conntrack]\nlabels = yes\n", "conntrack labels 1" },
 	{ "[conntrack]\nlabels = no\n", "conntrack labels 0" },
 	{ "[conntrack]\nlabels = true\n", "f:2: [conntrack] labels = true: not no or yes" },
@@ -333,6 +342,8 @@ print(const struct config *config)
 	fprintf(out, "exporter runtime-directory %s\n", config->runtime_directory ? config->runtime_directory : "(null)");
 	fprintf(out, "exporter live-socket %s\n", config->live_socket ? config->live_socket : "(null)");
 	fprintf(out, "conntrack receive-buffer %zu\n", config->receive_buffer);
+	fprintf(out, "conntrack active-timeout %u\n", config->active_timeout);
+	fprintf(out, "conntrack reap-share %u\n", config->reap_share);
 	fprintf(out, "conntrack labels %d\n", config->labels);
 	print_lists(out, config);
 	fprintf(out, "netbird interface %s\n", config->interface);
@@ -393,6 +404,8 @@ test_defaults(void)
 		"exporter runtime-directory /run/peerflow\n"
 		"exporter live-socket /run/peerflow/live\n"
 		"conntrack receive-buffer 67108864\n"
+		"conntrack active-timeout 60\n"
+		"conntrack reap-share 1\n"
 		"conntrack labels 0\n"
 		"conntrack ignore 4:127.0.0.0/8 6:::1/128\n"
 		"conntrack mark\n"
