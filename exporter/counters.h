@@ -17,6 +17,7 @@ struct source_counters {
 	uint64_t settings_restored; /* times a kernel setting was found switched off and put back */
 	uint64_t labels_lost;       /* flows whose labels had to make room */
 	uint64_t present_at_start;  /* flows that were in the table when peerflow came */
+	uint64_t sweeps;            /* times the table was read, also if not to its end */
 };
 
 /* Why a message could not be sent. */

@@ -306,6 +306,8 @@ fill_source_options(struct source_options *options, const struct config *config)
 	*options = (struct source_options){
 		.filter = { ignore, config->n_ignore, mark, config->n_mark, config->protocol, config->n_protocol },
 		.receive_buffer = config->receive_buffer,
+		.active_timeout = config->active_timeout,
+		.reap_share = config->reap_share,
 		.labels = config->labels,
 	};
 }

@@ -88,6 +88,7 @@ open_all(void)
 		return;
 	fuzzed.events = events_open(NFNLGRP_CONNTRACK_DESTROY, 0, NULL, NULL);
 	fuzzed.walk = walk_open(NULL);
+	check(fuzzed.walk && walk_begin(fuzzed.walk, WALK_LIVING));
 	fuzzed.labels = labels_new(64);
 	timeouts_read(&fuzzed.timeouts);
 	check(fuzzed.events && fuzzed.walk && fuzzed.labels);
@@ -106,6 +107,8 @@ use(struct flow *flow, const struct entry_times *times, bool ended)
 	filter_passes(&filter, flow);
 	if (!ended) {
 		labels_keep(fuzzed.labels, flow);
+		flow_look(flow, times, 1753000000000000000);
+		check(flow->start <= flow->end && !flow->stop);
 		return;
 	}
 	flow_settle(flow, times, &fuzzed.timeouts, 1753000000000000000, flow->mark & 1);
@@ -134,6 +137,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct events_handler handler = { .message = handle };
+	static uint32_t walked[WALK_DATAGRAM_MOST / sizeof(uint32_t)];
 	uint64_t received = 0, truncated = 0;
 	unsigned messages = 0;
 
@@ -144,7 +148,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	events_drain(fuzzed.events, 64, &handler, &messages, &received, &truncated);
 	check(received == 1 && truncated <= 1);
 	events_replay(fuzzed.events, &handler, &messages, &received, &truncated);
-	walk_step(fuzzed.walk, handle, &messages);
+	walk_read(fuzzed.walk, walked, walk_receive(fuzzed.walk, walked), handle, &messages);
 	/* Each message has a header at least. */
 	check(messages <= 3 * (size / sizeof(struct nlmsghdr)));
 	return 0;

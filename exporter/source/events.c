@@ -2,6 +2,7 @@
 #include "source/events.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <linux/netlink.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -49,6 +50,16 @@ size_t
 events_buffer(const struct events *events)
 {
 	return events->buffer;
+}
+
+uint32_t
+events_drops(const struct events *events)
+{
+	uint32_t numbers[SK_MEMINFO_VARS] = { 0 };
+	socklen_t size = sizeof numbers;
+
+	getsockopt(events->fd, SOL_SOCKET, SO_MEMINFO, numbers, &size);
+	return numbers[SK_MEMINFO_DROPS];
 }
 
 static bool

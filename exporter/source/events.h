@@ -49,6 +49,10 @@ bool events_join(struct events *events, unsigned group, GError **error);
 
 int events_fd(const struct events *events);
 
+/* How many messages the kernel could not put into the socket since it was made: 32 bits, which wrap. Of those that it
+ * tries again each trial counts. */
+uint32_t events_drops(const struct events *events);
+
 enum events_state {
 	EVENTS_EMPTY,               /* nothing is left to read */
 	EVENTS_MORE,                /* the budget was used up */

@@ -13,42 +13,21 @@
 #include "error.h"
 #include "source/netlink.h"
 
-enum {
-	DATAGRAM_MOST = 32768,      /* the kernel fills no more than this at a time */
-	PATIENCE = 2,               /* seconds */
-};
+enum { PATIENCE = 2 };      /* seconds */
 
 struct walk {
 	int fd;
 	uint32_t sequence;
-	uint8_t octets[DATAGRAM_MOST] __attribute__((aligned(NLMSG_ALIGNTO)));
 };
-
-/* Sends a dump request of the ctnetlink subsystem. */
-static bool
-ask(int fd, unsigned question, uint32_t sequence)
-{
-	char octets[NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct nfgenmsg))] = { 0 };
-	struct nlmsghdr *message = mnl_nlmsg_put_header(octets);
-
-	message->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | question;
-	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	message->nlmsg_seq = sequence;
-	mnl_nlmsg_put_extra_header(message, sizeof(struct nfgenmsg));
-	return send(fd, message, message->nlmsg_len, 0) == (ssize_t)message->nlmsg_len;
-}
 
 struct walk *
 walk_open(GError **error)
 {
-	struct walk *walk = calloc(1, sizeof *walk);
+	struct walk *walk = g_new0(struct walk, 1);
 
-	if (walk) {
-		walk->fd = netlink_open(NETLINK_NETFILTER, PATIENCE);
-		walk->sequence = 1;
-		if (walk->fd >= 0 && ask(walk->fd, IPCTNL_MSG_CT_GET, walk->sequence))
-			return walk;
-	}
+	walk->fd = netlink_open(NETLINK_NETFILTER, PATIENCE);
+	if (walk->fd >= 0)
+		return walk;
 	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "cannot ask the kernel for its connection tracking table: %s",
 	            g_strerror(errno));
 	walk_close(walk);
@@ -62,7 +41,34 @@ walk_close(struct walk *walk)
 		return;
 	if (walk->fd >= 0)
 		close(walk->fd);
-	free(walk);
+	g_free(walk);
+}
+
+/* What is left of a walk that was given up would be mistaken for nothing, having another sequence number; but the kernel
+ * takes no new question before the old one's answer has been read. */
+bool
+walk_begin(struct walk *walk, enum walk_table table)
+{
+	static const unsigned questions[] = { [WALK_LIVING] = IPCTNL_MSG_CT_GET, [WALK_DYING] = IPCTNL_MSG_CT_GET_DYING };
+	char octets[NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct nfgenmsg))] = { 0 };
+	struct nlmsghdr *message = mnl_nlmsg_put_header(octets);
+
+	message->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | questions[table];
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	message->nlmsg_seq = ++walk->sequence;
+	mnl_nlmsg_put_extra_header(message, sizeof(struct nfgenmsg));
+	return send(walk->fd, message, message->nlmsg_len, 0) == (ssize_t)message->nlmsg_len;
+}
+
+ssize_t
+walk_receive(struct walk *walk, void *octets)
+{
+	ssize_t n;
+
+	do
+		n = recv(walk->fd, octets, WALK_DATAGRAM_MOST, 0);
+	while (n < 0 && errno == EINTR);
+	return n;
 }
 
 /* The verdict of an NLMSG_DONE or NLMSG_ERROR message. */
@@ -79,18 +85,15 @@ last_word(const struct nlmsghdr *message, size_t left)
 }
 
 enum walk_state
-walk_step(struct walk *walk, walk_entry *entry, void *data)
+walk_read(const struct walk *walk, const void *octets, size_t length, walk_entry *entry, void *data)
 {
-	ssize_t n = recv(walk->fd, walk->octets, sizeof walk->octets, 0);
-	size_t left = n;
+	size_t left = length;
 
-	if (n < 0)
-		return errno == EINTR ? WALK_GOES_ON : WALK_FAILED;
-	for (const uint8_t *at = walk->octets; left >= sizeof(struct nlmsghdr);) {
+	for (const uint8_t *at = octets; left >= sizeof(struct nlmsghdr);) {
 		const struct nlmsghdr *message = (const struct nlmsghdr *)at;
 		if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR)
 			return last_word(message, left);
-		if (message->nlmsg_seq == walk->sequence)
+		if (entry && message->nlmsg_seq == walk->sequence)
 			entry(message, left, data);
 		/* Before it is rounded up, which turns the largest lengths into nothing. */
 		if (message->nlmsg_len < sizeof *message || message->nlmsg_len >= left)

@@ -12,7 +12,7 @@
 
 #include "source/settings.h"
 
-static const uint64_t second = 1000000000;
+static const uint64_t second = 1000000000, millisecond = 1000000;
 
 /* linux/netfilter/nf_conntrack_dccp.h is gone from newer kernels; the numbers are not. */
 enum { DCCP_REQUEST = 1, DCCP_RESPOND, DCCP_PARTOPEN, DCCP_OPEN, DCCP_CLOSEREQ, DCCP_CLOSING, DCCP_TIMEWAIT };
@@ -150,11 +150,21 @@ end_reason(const struct flow *flow, bool early_drop)
 	return early_drop ? END_LACK_OF_RESOURCES : END_FORCED;
 }
 
+/* The birth is what the kernel says, whatever became of the clock: it tells the flow from others. */
+static void
+name_flow(struct flow *flow, const struct entry_times *times)
+{
+	flow->born = times->start ? times->start / millisecond : flow->start;
+	flow->born_ns = times->start % millisecond;
+	flow->flow_id = (uint64_t)flow->id << 32 ^ (flow->born & UINT32_MAX);
+	flow->original.biflow_direction = 1;
+	flow->reply.biflow_direction = 2;
+}
+
 void
 flow_settle(struct flow *flow, const struct entry_times *times, const struct timeouts *timeouts, uint64_t now,
             bool early_drop)
 {
-	const uint64_t millisecond = 1000000;
 	const uint64_t stop = times->stop ? times->stop : now;
 	/* A clock that was set back while the flow lived must not make it end before it began. */
 	const uint64_t start = times->start && times->start < stop ? times->start : stop;
@@ -163,11 +173,18 @@ flow_settle(struct flow *flow, const struct entry_times *times, const struct tim
 	flow->stop = stop / millisecond;
 	flow->end = end / millisecond;
 	flow->start = flow->gaps & GAP_NO_START ? flow->end : start / millisecond;
-	/* The birth is what the kernel says, whatever became of the clock: it tells the flow from others. */
-	flow->born = times->start ? times->start / millisecond : flow->start;
-	flow->born_ns = times->start % millisecond;
-	flow->flow_id = (uint64_t)flow->id << 32 ^ (flow->born & UINT32_MAX);
 	flow->end_reason = end_reason(flow, early_drop);
-	flow->original.biflow_direction = 1;
-	flow->reply.biflow_direction = 2;
+	name_flow(flow, times);
+}
+
+void
+flow_look(struct flow *flow, const struct entry_times *times, uint64_t looked)
+{
+	const uint64_t start = times->start && times->start < looked ? times->start : looked;
+
+	flow->stop = 0;
+	flow->end = looked / millisecond;
+	flow->start = start / millisecond;
+	flow->end_reason = END_ACTIVE;
+	name_flow(flow, times);
 }

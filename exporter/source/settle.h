@@ -33,4 +33,8 @@ void timeouts_read(struct timeouts *timeouts);
 void flow_settle(struct flow *flow, const struct entry_times *times, const struct timeouts *timeouts, uint64_t now,
                  bool early_drop);
 
+/* The same for a flow that goes on: it ended, so far, at looked, ns since 1970, when the kernel read its counters; stop
+ * is zero. */
+void flow_look(struct flow *flow, const struct entry_times *times, uint64_t looked);
+
 #endif

@@ -14,9 +14,9 @@
 #include "source/filter.h"
 #include "source/labels.h"
 #include "source/pressure.h"
-#include "source/question.h"
 #include "source/settings.h"
 #include "source/settle.h"
+#include "source/sweep.h"
 
 /* Waking up costs more than everything done to a flow afterwards: the processor has forgotten both the kernel's code and
  * ours. So the first event only starts a nap, and what has gathered by its end is read in one go. The nap grows and
@@ -30,7 +30,7 @@ enum {
 	OCTETS_A_MICROSECOND = 320,
 	BUDGET = 16384,             /* events in one go, so that timers and collectors get their turn */
 	SETTINGS_CHECK = 30,        /* seconds */
-	WALK_PAUSE = 1000,          /* microseconds between two datagrams of a walk over the table */
+	LOOK_MOST = 64,             /* entries of the table handed over at a time */
 	LABELS_MOST = 65536,
 };
 
@@ -58,8 +58,12 @@ struct source {
 	struct napper *napper;
 	struct events *label_events;    /* NULL: labels are not followed */
 	struct labels *labels;
-	struct walk *walk;              /* NULL: none is under way */
-	guint walk_timer;
+	struct sweep *sweep;
+	bool swept;                     /* the table was read to its end before */
+	bool certain;                   /* when the sweep began, no end of a flow was outstanding */
+	bool dying;                     /* in the sweep before, some were told of again */
+	uint32_t drops;                 /* of the socket, when the sweep began */
+	struct sweep_report sweep_report;
 	guint settings_timer;
 
 	struct settings settings;
@@ -74,6 +78,8 @@ struct source {
 
 	size_t n_ready;
 	struct flow ready[EVENTS_BATCH];    /* few enough to stay in the fastest cache */
+	size_t n_seen;
+	struct flow seen[LOOK_MOST];
 };
 
 static uint64_t
@@ -302,20 +308,61 @@ napper_new(int fd, struct source *source)
 	return napper;
 }
 
+/* Whoever ended before the table is read is known by now to have ended, and whoever ends meanwhile will be when all
+ * events of that time have been read, unless the kernel could not put them into the socket: then they are lost, or told
+ * of again some time. */
+static bool
+on_sweep_begin(void *data)
+{
+	struct source *source = data;
+
+	source->certain = drain(source) == EVENTS_EMPTY;
+	const uint32_t drops = events_drops(source->events);
+	const bool dropped = drops != source->drops;
+	source->drops = drops;
+	return dropped || source->dying;
+}
+
 static void
-on_table_entry(const struct nlmsghdr *message, size_t available, void *data)
+show(struct source *source)
+{
+	if (source->n_seen && source->handler.present)
+		source->handler.present(source->seen, source->n_seen, source->data);
+	source->n_seen = 0;
+}
+
+static void
+count_present(struct source *source, const struct flow *flow)
+{
+	source->counters.present_at_start++;
+	source->old_without_counters += !!(flow->gaps & GAP_NO_COUNTERS);
+	source->old_without_start += !!(flow->gaps & GAP_NO_START);
+	if (source->labels)
+		keep_labels(source, flow);
+}
+
+static void
+on_table_entry(const struct nlmsghdr *message, size_t available, uint64_t looked, void *data)
 {
 	struct source *source = data;
 	struct entry_times times;
-	struct flow flow;
+	struct flow *flow = &source->seen[source->n_seen];
 
-	if (entry_read(message, available, &flow, &times) != ENTRY_NEW || !filter_passes(&source->options.filter, &flow))
+	if (source->swept && !source->handler.present)
 		return;
-	source->counters.present_at_start++;
-	source->old_without_counters += !!(flow.gaps & GAP_NO_COUNTERS);
-	source->old_without_start += !!(flow.gaps & GAP_NO_START);
-	if (source->labels)
-		keep_labels(source, &flow);
+	if (entry_read(message, available, flow, &times) != ENTRY_NEW || !filter_passes(&source->options.filter, flow))
+		return;
+	if (!source->swept)
+		count_present(source, flow);
+	flow_look(flow, &times, looked);
+	if (++source->n_seen == LOOK_MOST)
+		show(source);
+}
+
+static void
+on_sweep_piece(void *data)
+{
+	show(data);
 }
 
 static void
@@ -331,20 +378,22 @@ report_table(const struct source *source)
 		          "without a record");
 }
 
-static gboolean
-on_walk(gpointer data)
+static void
+on_sweep_over(const struct sweep_report *report, void *data)
 {
 	struct source *source = data;
-	enum walk_state state = walk_step(source->walk, on_table_entry, source);
+	const bool known = drain(source) == EVENTS_EMPTY && events_drops(source->events) == source->drops;
 
-	if (state == WALK_GOES_ON)
-		return G_SOURCE_CONTINUE;
-	if (state == WALK_FAILED)
-		g_warning("the connection tracking table could not be read to its end: %s", g_strerror(errno));
-	report_table(source);
-	walk_close(g_steal_pointer(&source->walk));
-	source->walk_timer = 0;
-	return G_SOURCE_REMOVE;
+	source->sweep_report = *report;
+	source->dying = report->dying;
+	source->counters.sweeps++;
+	if (!report->complete)
+		g_warning("the connection tracking table could not be read to its end: %s", g_strerror(report->reason));
+	if (!source->swept)
+		report_table(source);
+	source->swept = true;
+	if (source->handler.walked)
+		source->handler.walked(report->complete, source->certain && known && !report->dying, source->data);
 }
 
 static gboolean
@@ -376,6 +425,12 @@ copy_options(struct source *source, const struct source_options *options)
 	source->options.filter.ignore = source->ignore;
 	source->options.filter.mark = source->mark;
 	source->options.filter.protocol = source->protocol;
+}
+
+static struct sweep_options
+sweep_options(const struct source_options *options)
+{
+	return (struct sweep_options){ .share = options->reap_share, .longest = options->active_timeout };
 }
 
 static bool
@@ -417,13 +472,13 @@ open_all(struct source *source, GError **error)
 	}
 	timeouts_read(&source->timeouts);
 	pressure_open(&source->pressure);
-	source->walk = walk_open(error);
-	return source->walk != NULL;
+	return true;
 }
 
 struct source *
 source_open(const struct source_options *options, const struct source_handler *handler, void *data, GError **error)
 {
+	static const struct sweep_handler sweep_handler = { on_sweep_begin, on_table_entry, on_sweep_piece, on_sweep_over };
 	g_autoptr(source_t) source = g_new0(struct source, 1);
 
 	source->pressure.fd = -1;
@@ -436,7 +491,10 @@ source_open(const struct source_options *options, const struct source_handler *h
 	pressure_look(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
 	source->now = source->settings_seen = nanoseconds(CLOCK_REALTIME);
 	source->napper = napper_new(events_fd(source->events), source);
-	source->walk_timer = g_timeout_add(WALK_PAUSE / 1000, on_walk, source);
+	const struct sweep_options sweep = sweep_options(options);
+	source->sweep = sweep_new(&sweep, &sweep_handler, source, error);
+	if (!source->sweep)
+		return NULL;
 	source->settings_timer = g_timeout_add_seconds(SETTINGS_CHECK, on_settings_check, source);
 	return g_steal_pointer(&source);
 }
@@ -446,17 +504,15 @@ source_close(struct source *source)
 {
 	if (!source)
 		return;
+	sweep_free(source->sweep);
 	if (source->napper) {
 		while (drain(source) == EVENTS_MORE)
 			;
 		g_source_destroy(&source->napper->base);
 		g_source_unref(&source->napper->base);
 	}
-	if (source->walk_timer)
-		g_source_remove(source->walk_timer);
 	if (source->settings_timer)
 		g_source_remove(source->settings_timer);
-	walk_close(source->walk);
 	pressure_close(&source->pressure);
 	events_close(source->events);
 	events_close(source->label_events);
@@ -484,6 +540,8 @@ source_reconfigure(struct source *source, const struct source_options *options, 
 			events_set_buffer(source->label_events, options->receive_buffer);
 		set_longest_nap(source->napper, events_buffer(source->events));
 	}
+	const struct sweep_options sweep = sweep_options(options);
+	sweep_change(source->sweep, &sweep);
 	copy_options(source, options);
 	return true;
 }

@@ -38,6 +38,8 @@ struct source_filter {
 struct source_options {
 	struct source_filter filter;
 	size_t receive_buffer;      /* octets asked of SO_RCVBUFFORCE */
+	unsigned active_timeout;    /* seconds from one walk over the table to the next, at most */
+	unsigned reap_share;        /* percent of one processor that walks may cost; 0: as few walks as possible */
 	bool labels;                /* follow UPDATE events for connection labels */
 	struct source_memory *memory;   /* where events are received, see events.h; NULL: nobody shall find them later */
 	bool replay;                /* the memory holds a batch that another process received and did not finish */
