@@ -8,17 +8,29 @@ import calendar
 import io
 import ipaddress
 import json
+import pathlib
 import signal
 import shutil
 import subprocess
 import time
+from xml.etree import ElementTree
+
+import lib
 
 WORDS = ("source", "destination", "source_port", "destination_port", "protocol", "octets", "packets", "reverse_octets",
          "reverse_packets", "start", "end", "ingress", "egress", "ingress_name", "egress_name", "icmp", "nat_source",
          "nat_destination", "nat_source_port", "nat_destination_port", "name", "direction", "biflow_direction",
-         "reason", "flow_id")
+         "reason", "flow_id", "source_name", "destination_name", "mark")
+ENTERPRISE = 32473          # RFC 5612: for documentation
+HINTS = str(pathlib.Path(lib.PEERFLOWD).parent / "peerflow")
 NAT_ADDRESSES = ("nat_source", "nat_destination")
 NAT_PORTS = ("nat_source_port", "nat_destination_port")
+
+
+def hints(collector):
+    """What the manual tells an operator to give that collector."""
+    return subprocess.run([HINTS, "hints", "--enterprise", str(ENTERPRISE), collector], check=True,
+                          capture_output=True, text=True).stdout
 
 
 def milliseconds(text):
@@ -35,6 +47,7 @@ class Collector:
     reply = "mirror"
     ipv6 = False                # how the daemon reaches it
     mtu = None                  # configured; None: the daemon takes the path's
+    full = False                # gets full.template
     seconds = False             # shows times rounded up to whole seconds
     cannot = {}                 # word: why it is not shown
     needs = ()                  # programs
@@ -45,11 +58,12 @@ class Collector:
 
     def __init__(self, port):
         self.port = port
-        self.template = "default" if self.protocol == "ipfix" else "nfdump"
+        self.template = "full" if self.full else "default" if self.protocol == "ipfix" else "nfdump"
 
     @property
     def name(self):
-        return f"{self.program} {self.protocol}{' biflow' if self.records == 'biflow' else ''}"
+        return (f"{self.program} {self.protocol}{' biflow' if self.records == 'biflow' else ''}"
+                f"{' full' if self.full else ''}")
 
     def group(self, host):
         """Its part of the daemon's configuration."""
@@ -146,6 +160,10 @@ class NfcapdBiflow(Nfcapd):
     records = "biflow"
 
 
+class NfcapdFull(Nfcapd):
+    full = True
+
+
 class Nfcapd9(Nfcapd):
     protocol = "netflow9"
     cannot = {"flow_id": "148 would make it an event, so it is not sent", "biflow_direction": "not in the template",
@@ -159,20 +177,10 @@ class Nfcapd9Biflow(Nfcapd9):
 class Nfacctd(Collector):
     program = "nfacctd"
     needs = ("nfacctd",)
-    PRIMITIVES = """\
-name=icmp field_type=32 len=2 semantics=u_int
-name=icmp6 field_type=139 len=2 semantics=u_int
-name=reason field_type=136 len=1 semantics=u_int
-name=biflow_direction field_type=239 len=1 semantics=u_int
-name=flow_direction field_type=61 len=1 semantics=u_int
-name=flow_id field_type=148 len=8 semantics=u_int
-name=nat6_source field_type=281 len=16 semantics=ip
-name=nat6_destination field_type=282 len=16 semantics=ip
-name=user field_type=40000 len=32 semantics=str
-"""
     AGGREGATE = ("src_host,dst_host,src_port,dst_port,proto,post_nat_src_host,post_nat_dst_host,post_nat_src_port,"
-                 "post_nat_dst_port,timestamp_start,timestamp_end,in_iface,out_iface,peer_src_ip,icmp,icmp6,reason,"
-                 "biflow_direction,flow_direction,flow_id,nat6_source,nat6_destination,user")
+                 "post_nat_dst_port,timestamp_start,timestamp_end,in_iface,out_iface,peer_src_ip,icmp_type_code_ipv4,"
+                 "icmp_type_code_ipv6,flow_end_reason,biflow_direction,flow_direction,flow_id,"
+                 "post_nat_source_ipv6_address,post_nat_destination_ipv6_address,cisco_user_name")
     PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ipv6-icmp": 58, "sctp": 132, "udplite": 136,
                  "dccp": 33}
     cannot = {"reverse_octets": "dropped, so it gets uniflows", "name": "no primitive for a variable length below 384",
@@ -182,7 +190,7 @@ name=user field_type=40000 len=32 semantics=str
         self.output = lab.directory / f"nfacctd-{self.port}.json"
         self.log = lab.directory / f"nfacctd-{self.port}.log"
         primitives = lab.directory / f"nfacctd-{self.port}.primitives"
-        primitives.write_text(self.PRIMITIVES, encoding="ascii")
+        primitives.write_text(hints("pmacct"), encoding="ascii")
         configuration = lab.directory / f"nfacctd-{self.port}.conf"
         configuration.write_text(
             f"nfacctd_ip: 0.0.0.0\nnfacctd_port: {self.port}\nplugins: print[p]\naggregate_primitives: {primitives}\n"
@@ -211,7 +219,7 @@ name=user field_type=40000 len=32 semantics=str
     def _record(self, values):
         protocol = self.PROTOCOLS.get(values["ip_proto"]) or int(values["ip_proto"])
         six = ":" in values["ip_src"]
-        nat = (values["nat6_source"], values["nat6_destination"]) if six else \
+        nat = (values["post_nat_source_ipv6_address"], values["post_nat_destination_ipv6_address"]) if six else \
             (values["post_nat_ip_src"], values["post_nat_ip_dst"])
         record = {
             "router": values["peer_ip_src"], "source": values["ip_src"], "destination": values["ip_dst"],
@@ -219,8 +227,8 @@ name=user field_type=40000 len=32 semantics=str
             "octets": values["bytes"], "packets": values["packets"], "start": self._time(values["timestamp_start"]),
             "end": self._time(values["timestamp_end"]), "ingress": values["iface_in"], "egress": values["iface_out"],
             "icmp": self._icmp(values, protocol), "direction": int(values["flow_direction"]),
-            "reason": int(values["reason"]), "biflow_direction": int(values["biflow_direction"]),
-            "flow_id": int(values["flow_id"]), "name": values["user"],
+            "reason": int(values["flow_end_reason"]), "biflow_direction": int(values["biflow_direction"]),
+            "flow_id": int(values["flow_id"]), "name": values["cisco_user_name"],
             "nat_source": None if nat[0] in ("", "::") else nat[0],
             "nat_destination": None if nat[1] in ("", "::") else nat[1],
             "nat_source_port": values["post_nat_port_src"] or None,
@@ -234,7 +242,17 @@ name=user field_type=40000 len=32 semantics=str
         return int(seconds) * 1000 + int(fraction[:3])
 
     def _icmp(self, values, protocol):
-        return int(values["icmp6" if protocol == 58 else "icmp"]) if protocol in (1, 58) else None
+        return int(values["icmp_type_code_ipv6" if protocol == 58 else "icmp_type_code_ipv4"]) if protocol in (1, 58) else None
+
+
+class NfacctdFull(Nfacctd):
+    full = True
+    AGGREGATE = Nfacctd.AGGREGATE.replace("cisco_user_name", "source_peer_name,destination_peer_name,conntrack_mark")
+
+    def _record(self, values):
+        record = super()._record({**values, "cisco_user_name": ""})
+        return {**record, "source_name": values["source_peer_name"], "destination_name":
+                values["destination_peer_name"], "mark": int(values["conntrack_mark"])}
 
 
 class Nfacctd9(Nfacctd):
@@ -244,7 +262,7 @@ class Nfacctd9(Nfacctd):
               "flow_id": "not in the template", "ingress_name": "not read", "egress_name": "not read"}
 
     def _icmp(self, values, protocol):
-        return int(values["icmp"]) if protocol in (1, 58) else None
+        return int(values["icmp_type_code_ipv4"]) if protocol in (1, 58) else None
 
 
 class Sink(Collector):
@@ -254,6 +272,14 @@ class Sink(Collector):
 
 class SinkBiflow(Sink):
     records = "biflow"
+
+
+class SinkFull(Sink):
+    full = True
+
+
+class SinkFullBiflow(Sink):
+    full, records = True, "biflow"
 
 
 class Sink9(Sink):
@@ -301,8 +327,10 @@ WIRE = {
     "postNATSourceIPv6Address": "nat_source", "postNATDestinationIPv6Address": "nat_destination",
     "postNAPTSourceTransportPort": "nat_source_port", "postNAPTDestinationTransportPort": "nat_destination_port",
     "userName": "name", "ciscoUserName": "name", "flowDirection": "direction", "biflowDirection": "biflow_direction",
-    "flowEndReason": "reason", "flowId": "flow_id",
+    "flowEndReason": "reason", "flowId": "flow_id", "sourcePeerName": "source_name",
+    "destinationPeerName": "destination_name", "conntrackMark": "mark",
 }
+SIZES = {"string": 65535, "octetArray": 16, "unsigned8": 1, "unsigned16": 2, "unsigned32": 4, "unsigned64": 8}
 ABSENT = {"source_port": 0, "destination_port": 0, "icmp": None, "nat_source": None, "nat_destination": None,
           "nat_source_port": None, "nat_destination_port": None}
 
@@ -328,12 +356,22 @@ def wire_interfaces(records):
     return tables
 
 
+def own_elements():
+    """What python3-ipfix must know of ours, as it wants to be told, from the file for libfds."""
+    scope, *elements = ElementTree.fromstring(hints("libfds"))
+    for element in elements:
+        number, name, kind = (element.findtext(tag) for tag in ("id", "name", "dataType"))
+        yield f"{name}({scope.findtext('pen')}/{number})<{kind}>[{SIZES[kind]}]"
+
+
 def python_ipfix(exports):
     """What python3-ipfix makes of the messages, session by session."""
     import ipfix.ie
     import ipfix.reader
     ipfix.ie.use_iana_default()
     ipfix.ie.use_5103_default()
+    for spec in own_elements():
+        ipfix.ie.for_spec(spec)
     streams = {}
     for session, _, _, octets in exports:
         streams.setdefault(session, []).append(octets)
@@ -367,16 +405,20 @@ TSHARK = {
     "cflow.post_nat_source_ipv6_address": "nat_source", "cflow.post_nat_destination_ipv6_address": "nat_destination",
     "cflow.post_naptsource_transport_port": "nat_source_port",
     "cflow.post_naptdestination_transport_port": "nat_destination_port",
-    "cflow.user_name": "name", "cflow.aaa_username": "name", "cflow.icmp_type_code_ipv4": "icmp",
+    "peerflow.sourcePeerName": "source_name", "peerflow.destinationPeerName": "destination_name",
+    "peerflow.conntrackMark": "mark", "cflow.user_name": "name", "cflow.aaa_username": "name", "cflow.icmp_type_code_ipv4": "icmp",
 }
-TSHARK_TEXT = {"source", "destination", "nat_source", "nat_destination", "name"}
+TSHARK_TEXT = {"source", "destination", "nat_source", "nat_destination", "name", "source_name", "destination_name"}
 
 
 class Tshark:
     """tshark over the capture of everything that was exported."""
 
-    def __init__(self, capture, ports, tcp_ports=()):
-        self.arguments = ["tshark", "-n", "-o", "udp.check_checksum:TRUE", "-r", str(capture)]
+    def __init__(self, lab, capture, ports, tcp_ports=()):
+        script = lab.directory / "peerflow.lua"
+        script.write_text(hints("tshark"), encoding="ascii")
+        self.arguments = ["tshark", "-n", "-o", "udp.check_checksum:TRUE", "-X", f"lua_script:{script}",
+                          "-r", str(capture)]
         for port in ports:
             self.arguments += ["-d", f"udp.port=={port},cflow"]
         for port in tcp_ports:
@@ -394,7 +436,7 @@ class Tshark:
     def shown(self):
         """{port: records}."""
         ports = {}
-        text = self.run("-Y", "cflow", "-T", "json", "-J", "ip ipv6 udp tcp cflow")
+        text = self.run("-Y", "cflow", "-T", "json", "-J", "ip ipv6 udp tcp cflow peerflow")
         packets = json.loads(text, object_pairs_hook=list)
         for packet in packets:
             layers = dict(dict(packet)["_source"])["layers"]
@@ -402,11 +444,13 @@ class Tshark:
             transport = dict(named.get("udp") or named["tcp"])
             port = int(transport.get("udp.dstport") or transport["tcp.dstport"])
             router = dict(named["ip"])["ip.src"] if "ip" in named else dict(named["ipv6"])["ipv6.src"]
+            own = [dict(value) for key, value in layers if key == "peerflow"]
             for message in (value for key, value in layers if key == "cflow"):
-                ports.setdefault(port, []).extend(self._records(router, message))
+                ports.setdefault(port, []).extend(self._records(router, message, own))
         return ports
 
-    def _records(self, router, message):
+    def _records(self, router, message, own):
+        """own: what our script shows beside the records, those of options too, in the same order."""
         header = dict(message)
         base = None
         if header["cflow.version"] == "9":
@@ -416,7 +460,8 @@ class Tshark:
             if "Set " in key and isinstance(sets, list):
                 for name, flow in sets:
                     if name.startswith("Flow ") and any(k == "cflow.octets" for k, _ in flow):
-                        yield self._record(router, flow, base)
+                        beside = own.pop(0) if any(k == "cflow.enterprise_private_entry" for k, _ in flow) else {}
+                        yield self._record(router, [*flow, *beside.items()], base)
 
     @staticmethod
     def _record(router, flow, base):

@@ -192,6 +192,11 @@ class Flow:
         return NAMES.get(self.seen.original.source, "-")
 
     @property
+    def responder(self):
+        """Whose the address is that answered in truth."""
+        return NAMES.get(self.seen.reply.source, "-")
+
+    @property
     def translated(self):
         return self.seen.reply != self.seen.original.inverse()
 
