@@ -10,6 +10,8 @@
 
 #include "enrich/account.h"
 #include "enrich/document.h"
+#include "enrich/feed.h"
+#include "enrich/sources.h"
 #include "error.h"
 
 enum {
@@ -18,6 +20,8 @@ enum {
 	LIST_MOST = 512 << 20,      /* octets of one list */
 	WHOLE_MOST = 600,           /* seconds for one list */
 	RETRY_MOST = 3600,          /* seconds: who asks for more is asked again after this */
+	PATIENCE = 30,              /* seconds */
+	FAILURES_AHEAD = 4,         /* a server is left alone for longer than a socket of this host */
 };
 
 /* The token. */
@@ -341,4 +345,33 @@ api_load(const struct api_options *options, int stop, char **text, unsigned *ret
 	*retry = call.retry_after;
 	call_close(&call);
 	return roster;
+}
+
+/* The source. */
+
+bool
+api_is_wanted(const struct sources_options *options)
+{
+	return options->api_url != NULL;
+}
+
+void
+api_run(struct feed *feed, const struct sources_options *options)
+{
+	const struct api_options api = { options->api_url, options->api_token_file, PATIENCE };
+	const int64_t refresh = options->api_refresh * INT64_C(1000);
+	unsigned failures = 0, retry = 0;
+	int64_t wait = 0;
+
+	while (feed_wait(feed, wait)) {
+		g_autofree char *text = NULL;
+		g_autoptr(GError) error = NULL;
+		struct roster *roster = api_load(&api, feed_stop_fd(feed), &text, &retry, &error);
+		failures = roster ? 0 : failures + 1;
+		wait = roster ? refresh : MAX(feed_back_off(failures + FAILURES_AHEAD, refresh), retry * INT64_C(1000));
+		if (roster)
+			feed_deliver(feed, roster, text);
+		else if (!feed_is_stopped(feed))
+			feed_fail(feed, error);
+	}
 }

@@ -8,6 +8,9 @@
 
 #include "enrich/roster.h"
 
+struct feed;
+struct sources_options;
+
 /* NetBird's management server, asked over HTTPS for what only it knows: users, groups, networks, resources, policies.
  * Reading calls only. */
 
@@ -25,6 +28,10 @@ struct api_options {
  * (-1: never); then, too, it fails. */
 struct roster *api_load(const struct api_options *options, int stop, char **text, unsigned *retry_after,
                         GError **error);
+
+/* The life of this source of names, see sources.h. */
+bool api_is_wanted(const struct sources_options *options);
+void api_run(struct feed *feed, const struct sources_options *options);
 
 /* Reads a token file: NULL with error (EX_NOPERM, EX_CONFIG) if it is absent, open to others or holds no token. The caller
  * frees the result with api_token_free. */

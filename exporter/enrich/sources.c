@@ -9,8 +9,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "enrich/api.h"
 #include "enrich/client.h"
 #include "enrich/feed.h"
+#include "enrich/wireguard.h"
 
 enum {
 	SPACING = 1000000,          /* microseconds between two rosters of a source, as each costs a new directory */
@@ -52,6 +54,8 @@ struct kind {
 static const struct kind kinds[ROSTER_SOURCES] = {
 	[ROSTER_NETBIRD] = { "netbird", client_is_wanted, client_run },
 	[ROSTER_NETWORKS] = { "networks", client_has_networks, client_run_networks },
+	[ROSTER_API] = { "api", api_is_wanted, api_run },
+	[ROSTER_WIREGUARD] = { "wireguard", wireguard_is_wanted, wireguard_run },
 };
 
 /* Options */
@@ -62,6 +66,9 @@ copy_options(struct sources_options *to, const struct sources_options *from)
 	*to = *from;
 	to->socket = g_strdup(from->socket);
 	to->command = g_strdup(from->command);
+	to->api_url = g_strdup(from->api_url);
+	to->api_token_file = g_strdup(from->api_token_file);
+	to->interface = g_strdup(from->interface);
 }
 
 static void
@@ -69,13 +76,18 @@ clear_options(struct sources_options *options)
 {
 	g_free((char *)options->socket);
 	g_free((char *)options->command);
+	g_free((char *)options->api_url);
+	g_free((char *)options->api_token_file);
+	g_free((char *)options->interface);
 }
 
 static bool
 equal_options(const struct sources_options *a, const struct sources_options *b)
 {
 	return a->status == b->status && a->refresh == b->refresh && g_strcmp0(a->socket, b->socket) == 0
-	       && g_strcmp0(a->command, b->command) == 0;
+	       && g_strcmp0(a->command, b->command) == 0 && g_strcmp0(a->api_url, b->api_url) == 0
+	       && g_strcmp0(a->api_token_file, b->api_token_file) == 0 && a->api_refresh == b->api_refresh
+	       && g_strcmp0(a->interface, b->interface) == 0 && a->tunnel == b->tunnel;
 }
 
 /* What a roster says, in few octets. */

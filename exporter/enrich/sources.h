@@ -14,12 +14,20 @@
 
 enum sources_status { SOURCES_AUTO, SOURCES_SOCKET, SOURCES_COMMAND, SOURCES_OFF };
 
+/* Appends what a tunnel of the kernel sends to whom (struct tunnel_prefix) to prefixes, or fails. Called in a thread. */
+typedef bool sources_tunnel(const char *interface, GArray *prefixes, GError **error);
+
 /* Texts belong to the caller and are copied. */
 struct sources_options {
 	enum sources_status status; /* which ways to ask the NetBird client there are */
 	const char *socket;         /* of its JSON gateway */
 	const char *command;        /* absolute path of netbird(1) */
 	unsigned refresh;           /* seconds between two questions; also how long an answer may take */
+	const char *api_url;        /* of the management server; NULL: it is not asked */
+	const char *api_token_file;
+	unsigned api_refresh;       /* seconds */
+	const char *interface;      /* of the mesh, whose tunnel is asked who is behind it; NULL: it is not */
+	sources_tunnel *tunnel;     /* for the kernel's WireGuard */
 };
 
 struct sources;

@@ -9,11 +9,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "enrich/feed.h"
+#include "enrich/sources.h"
 #include "error.h"
 
 enum {
 	LINE_MOST = 4096,           /* octets; the longest line there is has a tenth of it */
 	PREFIXES_MOST = 1 << 20,
+	PATIENCE = 5000,            /* ms */
 };
 
 /* An answer as it is read, a line at a time: it may be long, and is not to lie about in memory. */
@@ -264,4 +267,51 @@ wireguard_socket(const char *directory, const char *interface, unsigned patience
 	const bool good = converse(fd, path, patience, prefixes, error);
 	close(fd);
 	return good;
+}
+
+/* The source. */
+
+/* The socket of a program, or else the kernel. Neither being there is no failure: the mesh may be of another kind. */
+static GArray *
+ask(const struct sources_options *options, char **text, GError **error)
+{
+	g_autoptr(GArray) prefixes = g_array_new(false, true, sizeof(struct tunnel_prefix));
+	g_autoptr(GError) wrong = NULL, kernel = NULL;
+	const char *from = "WireGuard's socket of ";
+
+	if (!wireguard_socket(WIREGUARD_SOCKETS, options->interface, PATIENCE, prefixes, &wrong)) {
+		from = "the kernel's ";
+		if (wrong->code == EX_UNAVAILABLE && options->tunnel
+		    && options->tunnel(options->interface, prefixes, &kernel))
+			g_clear_error(&wrong);
+	}
+	if (kernel && kernel->code != EX_UNAVAILABLE)
+		g_propagate_error(error, g_steal_pointer(&kernel));
+	else if (wrong && wrong->code != EX_UNAVAILABLE)
+		g_propagate_error(error, g_steal_pointer(&wrong));
+	else
+		*text = wrong ? g_strdup_printf("%s; %s", wrong->message, kernel ? kernel->message : "the kernel is not asked")
+		              : g_strdup_printf("%u prefixes from %s%s", prefixes->len, from, options->interface);
+	return wrong || *error ? NULL : g_steal_pointer(&prefixes);
+}
+
+static struct roster *
+load(struct feed *feed, const void *options, char **text, GError **error)
+{
+	g_autoptr(GArray) prefixes = ask(options, text, error);
+	(void)feed;
+
+	return prefixes ? wireguard_roster(prefixes) : NULL;
+}
+
+bool
+wireguard_is_wanted(const struct sources_options *options)
+{
+	return options->interface != NULL;
+}
+
+void
+wireguard_run(struct feed *feed, const struct sources_options *options)
+{
+	feed_poll(feed, load, options, options->refresh * INT64_C(1000));
 }

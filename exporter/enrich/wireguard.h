@@ -10,6 +10,9 @@
 #include "enrich/roster.h"
 #include "tunnel.h"
 
+struct feed;
+struct sources_options;
+
 /* WireGuard outside of the kernel (wireguard-go and its like), by its configuration socket: a text protocol that
  * wg(8) speaks, too. Only the question is asked; the answer holds the private key, which is not kept. */
 
@@ -25,6 +28,10 @@ bool wireguard_parse(const char *text, size_t length, GArray *prefixes, GError *
  * wg-quick configure them; a peer without one tells nothing. The prefixes of a peer stand together. The caller owns the
  * result. */
 struct roster *wireguard_roster(const GArray *prefixes);
+
+/* The life of this source of names, see sources.h. */
+bool wireguard_is_wanted(const struct sources_options *options);
+void wireguard_run(struct feed *feed, const struct sources_options *options);
 
 /* Where the sockets are. */
 #define WIREGUARD_SOCKETS "/var/run/wireguard"

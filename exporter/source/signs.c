@@ -118,8 +118,8 @@ ask(int protocol, struct nlmsghdr *question, mnl_cb_t answer, void *data)
 	return more == MNL_CB_STOP;
 }
 
-static enum mesh_link
-find_link(const char *interface)
+enum mesh_link
+signs_find_link(const char *interface)
 {
 	uint8_t octets[256] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct nlmsghdr *message = mnl_nlmsg_put_header(octets);
@@ -169,6 +169,6 @@ find_rules(void)
 void
 signs_read(const char *interface, struct mesh_signs *signs)
 {
-	signs->link = find_link(interface);
+	signs->link = signs_find_link(interface);
 	signs->rules = find_rules();
 }

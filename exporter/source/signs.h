@@ -16,6 +16,9 @@ struct nlmsghdr;
  * but UNKNOWN, and so it is for a table renamed by NB_NFTABLES_TABLE. Takes well under a millisecond on most hosts. */
 void signs_read(const char *interface, struct mesh_signs *signs);
 
+/* The first half of it alone. */
+enum mesh_link signs_find_link(const char *interface);
+
 /* One message about a link (RTM_NEWLINK): its kind. */
 enum mesh_link signs_link(const struct nlmsghdr *message);
 

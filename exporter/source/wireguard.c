@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "source/netlink.h"
+#include "source/signs.h"
 
 enum {
 	DATAGRAM_MOST = 32768,
@@ -158,8 +159,14 @@ code_of(int number)
 bool
 wireguard_allowed(const char *interface, GArray *prefixes, GError **error)
 {
-	struct question question = { .fd = netlink_open(NETLINK_GENERIC, PATIENCE), .prefixes = prefixes };
+	struct question question = { .fd = -1, .prefixes = prefixes };
 
+	/* To ask a kernel that has no WireGuard would make it load the module. */
+	if (signs_find_link(interface) != MESH_LINK_WIREGUARD) {
+		g_set_error(error, PEERFLOW_ERROR, EX_UNAVAILABLE, "%s is not the kernel's WireGuard", interface);
+		return false;
+	}
+	question.fd = netlink_open(NETLINK_GENERIC, PATIENCE);
 	const bool good = question.fd >= 0 && find_family(&question)
 		&& ask(&question, question.family, NLM_F_DUMP, WG_CMD_GET_DEVICE, WGDEVICE_A_IFNAME, interface, on_device);
 	const int number = errno;
@@ -169,6 +176,6 @@ wireguard_allowed(const char *interface, GArray *prefixes, GError **error)
 	explicit_bzero(question.octets, sizeof question.octets);
 	if (!good)
 		g_set_error(error, PEERFLOW_ERROR, code_of(number), "WireGuard of the kernel, interface %s: %s", interface,
-		            question.family || question.fd < 0 ? g_strerror(number) : "there is none");
+		            g_strerror(number));
 	return good;
 }
