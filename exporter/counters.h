@@ -20,6 +20,17 @@ struct source_counters {
 	uint64_t sweeps;            /* times the table was read, also if not to its end */
 };
 
+/* Of what is remembered between two records. */
+struct flows_counters {
+	uint64_t duplicates;        /* ends that the kernel told again, and that were dropped */
+	uint64_t late;              /* entries that a walk showed although their end had been read */
+	uint64_t partial;           /* flows that were there before us and are counted from the first look */
+	uint64_t intervals;         /* records of flows that went on */
+	uint64_t no_room;           /* long flows that the pool had no room for, and so are reported at their end only */
+	uint64_t gone;              /* long flows that left the table without a word */
+	uint64_t resets;            /* long flows whose counters somebody zeroed, each time */
+};
+
 /* Why a message could not be sent. */
 enum drop_reason {
 	DROP_NO_SESSION,            /* the collector was not connected */

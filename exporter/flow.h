@@ -64,7 +64,7 @@ struct flow {
 	uint64_t born;              /* ms since 1970, first packet of the flow */
 	uint64_t start;             /* the same of this record: the end of the one before it, if there was one */
 	uint64_t end;               /* ms since 1970, last packet; of a flow that goes on, the moment of the look */
-	uint64_t stop;              /* ms since 1970, when the kernel's entry, and so a translated port, became free */
+	uint64_t stop;              /* ms since 1970, when the kernel's entry, and so a translated port, became free; or zero */
 	uint32_t id;                /* CTA_ID: a 32-bit hash, no key by itself */
 	uint32_t mark;
 	uint32_t status;            /* IPS_* bits */
