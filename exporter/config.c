@@ -304,6 +304,28 @@ parse_source_address(const struct option *option, const char *value, void *targe
 	return store_text(option, target, value);
 }
 
+/* A token goes with every question: in clear it may only stay on this host. */
+static bool
+is_safe_url(const char *url)
+{
+	static const char *const clear[] = { "http://127.0.0.1", "http://[::1]", "http://localhost" };
+
+	if (g_str_has_prefix(url, "https://"))
+		return !strchr("/:", url[strlen("https://")]);
+	for (unsigned i = 0; i < G_N_ELEMENTS(clear); i++)
+		if (g_str_has_prefix(url, clear[i]))
+			return strchr("/:", url[strlen(clear[i])]);     /* or the end */
+	return false;
+}
+
+static char *
+parse_url(const struct option *option, const char *value, void *target)
+{
+	if (!is_safe_url(value) || strpbrk(value, " \t?#@"))
+		return wanted(option, "the URL of a server, https://NAME[:PORT][/PATH] (http:// only to this host itself),");
+	return store_text(option, target, value);
+}
+
 /* Lists */
 
 static char *
@@ -420,6 +442,7 @@ parse_protocol(const char *text, void *item)
 /* The table */
 
 static const char *const no_yes[] = { "no", "yes", NULL };
+static const char *const off_auto[] = { "off", "auto", NULL };
 static const char *const transports[] = { [CONFIG_UDP] = "udp", [CONFIG_TCP] = "tcp", NULL };
 static const char *const protocols[] = { [CONFIG_IPFIX] = "ipfix", [CONFIG_NETFLOW9] = "netflow9", NULL };
 static const char *const records[] = { [CONFIG_UNIFLOW] = "uniflow", [CONFIG_BIFLOW] = "biflow", NULL };
@@ -473,6 +496,11 @@ static const struct option options[] = {
 	{ NETBIRD, "interface", "wt0", parse_interface, IN(config, interface), .owned = true },
 	{ NETBIRD, "peers-file", "none", parse_path, IN(config, peers_file), .owned = true, .absent = "none",
 	  .max = PATH_MAX - 1 },
+	{ NETBIRD, "api-url", "none", parse_url, IN(config, api_url), .owned = true, .absent = "none" },
+	{ NETBIRD, "api-token-file", "/etc/peerflow/api-token", parse_path, IN(config, api_token_file), .owned = true,
+	  .max = PATH_MAX - 1 },
+	{ NETBIRD, "api-refresh", "5m", parse_quantity, IN(config, api_refresh), .scale = &seconds, .min = 10, .max = DAY },
+	{ NETBIRD, "wireguard", "auto", parse_choice, IN(config, wireguard), .words = off_auto },
 
 	{ COLLECTOR, "host", NULL, parse_host, IN(config_collector, host), .owned = true },
 	{ COLLECTOR, "port", "4739", parse_quantity, IN(config_collector, port), .scale = &plain,

@@ -71,6 +71,10 @@ struct config {
 	/* [netbird] */
 	char *interface;            /* the mesh's interface, "wt0" */
 	char *peers_file;           /* NULL: none */
+	char *api_url;              /* NULL: none; else there is an api_token_file */
+	char *api_token_file;
+	unsigned api_refresh;       /* seconds */
+	bool wireguard;             /* ask the tunnel who is behind it */
 
 	/* [collector NAME], in the order of the file */
 	struct config_collector *collector;

@@ -331,25 +331,6 @@ test_token(void)
 	CU_ASSERT_STRING_EQUAL(folder->message, "api-token-file /: is no file");
 }
 
-static void
-test_url(void)
-{
-	static const char *const good[] = {
-		"https://netbird.example.com", "https://netbird.example.com:8443/prefix/", "http://127.0.0.1:80", "http://[::1]/",
-		"http://localhost/", "https://[2001:db8::1]:443", "http://127.0.0.1",
-	};
-	static const char *const bad[] = {
-		"", "netbird.example.com", "http://netbird.example.com", "http://127.0.0.1.example.com", "https://",
-		"https:///api", "https://u:p@example.com", "https://example.com/?a", "https://example.com/#a",
-		"file:///etc/passwd", "https://a b", "http://localhost@example.com/",
-	};
-
-	for (size_t i = 0; i < G_N_ELEMENTS(good); i++)
-		CU_ASSERT_PTR_NULL(api_url_complaint(good[i]));
-	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
-		CU_ASSERT_PTR_NOT_NULL(api_url_complaint(bad[i]));
-}
-
 static CU_TestInfo tests[] = {
 	{ "good", test_good },
 	{ "failures", test_failures },
@@ -358,7 +339,6 @@ static CU_TestInfo tests[] = {
 	{ "unreachable", test_unreachable },
 	{ "bearer", test_bearer },
 	{ "token", test_token },
-	{ "url", test_url },
 	CU_TEST_INFO_NULL,
 };
 

@@ -17,6 +17,8 @@
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
 /* A text and what must come of it: the whole error if it starts with "f:", else a line of the printed result. */
+#define URL_WANTED "not the URL of a server, https://NAME[:PORT][/PATH] (http:// only to this host itself), or none"
+
 static const struct sample {
 	const char *text;
 	const char *result;
@@ -146,6 +148,30 @@ static const struct sample {
 	{ "[netbird]\npeers-file = /etc/peerflow/peers\n", "netbird peers-file /etc/peerflow/peers" },
 	{ "[netbird]\npeers-file = none\n", "netbird peers-file (null)" },
 	{ "[netbird]\npeers-file = peers\n", "f:2: [netbird] peers-file = peers: not an absolute path or none" },
+	{ "[netbird]\napi-url = https://netbird.example.com:8443/p/\n",
+	  "netbird api-url https://netbird.example.com:8443/p/" },
+	{ "[netbird]\napi-url = http://127.0.0.1:8080\n", "netbird api-url http://127.0.0.1:8080" },
+	{ "[netbird]\napi-url = http://[::1]/\n", "netbird api-url http://[::1]/" },
+	{ "[netbird]\napi-url = http://localhost\n", "netbird api-url http://localhost" },
+	{ "[netbird]\napi-url = none\n", "netbird api-url (null)" },
+	{ "[netbird]\napi-url = http://netbird.example.com\n", "f:2: [netbird] api-url = http://netbird.example.com: "
+	  URL_WANTED },
+	{ "[netbird]\napi-url = http://127.0.0.1.example.com\n", "f:2: [netbird] api-url = http://127.0.0.1.example.com: "
+	  URL_WANTED },
+	{ "[netbird]\napi-url = https://u:p@example.com\n", "f:2: [netbird] api-url = https://u:p@example.com: "
+	  URL_WANTED },
+	{ "[netbird]\napi-url = https://example.com/?a\n", "f:2: [netbird] api-url = https://example.com/?a: "
+	  URL_WANTED },
+	{ "[netbird]\napi-url = https://\n", "f:2: [netbird] api-url = https://: " URL_WANTED },
+	{ "[netbird]\napi-url = netbird.example.com\n", "f:2: [netbird] api-url = netbird.example.com: " URL_WANTED },
+	{ "[netbird]\napi-token-file = /run/token\n", "netbird api-token-file /run/token" },
+	{ "[netbird]\napi-token-file = token\n", "f:2: [netbird] api-token-file = token: not an absolute path" },
+	{ "[netbird]\napi-refresh = 1h\n", "netbird api-refresh 3600" },
+	{ "[netbird]\napi-refresh = 9\n", "f:2: [netbird] api-refresh = 9: not a time in seconds (units s m h d) from 10s "
+	  "to 1d" },
+	{ "[netbird]\nwireguard = off\n", "netbird wireguard 0" },
+	{ "[netbird]\nwireguard = auto\n", "netbird wireguard 1" },
+	{ "[netbird]\nwireguard = yes\n", "f:2: [netbird] wireguard = yes: not off or auto" },
 
 	/* [collector NAME] */
 	{ C, "collector a host 192.0.2.1" },
@@ -348,6 +374,10 @@ print(const struct config *config)
 	print_lists(out, config);
 	fprintf(out, "netbird interface %s\n", config->interface);
 	fprintf(out, "netbird peers-file %s\n", config->peers_file ? config->peers_file : "(null)");
+	fprintf(out, "netbird api-url %s\n", config->api_url ? config->api_url : "(null)");
+	fprintf(out, "netbird api-token-file %s\n", config->api_token_file);
+	fprintf(out, "netbird api-refresh %u\n", config->api_refresh);
+	fprintf(out, "netbird wireguard %d\n", config->wireguard);
 	for (size_t i = 0; i < config->n_collectors; i++)
 		print_collector(out, &config->collector[i]);
 	fclose(out);
@@ -412,6 +442,10 @@ test_defaults(void)
 		"conntrack protocol\n"
 		"netbird interface wt0\n"
 		"netbird peers-file (null)\n"
+		"netbird api-url (null)\n"
+		"netbird api-token-file /etc/peerflow/api-token\n"
+		"netbird api-refresh 300\n"
+		"netbird wireguard 1\n"
 		"collector a host 192.0.2.1\n"
 		"collector a template default\n"
 		"collector a source-address (null)\n"

@@ -81,21 +81,6 @@ api_token_free(char *token)
 	g_free(token);
 }
 
-const char *
-api_url_complaint(const char *url)
-{
-	static const char *const clear[] = { "http://127.0.0.1", "http://[::1]", "http://localhost" };
-
-	if (strpbrk(url, " ?#@"))
-		return "not the URL of a server, without user, query or fragment";
-	if (g_str_has_prefix(url, "https://") && url[strlen("https://")] && url[strlen("https://")] != '/')
-		return NULL;
-	for (unsigned i = 0; i < G_N_ELEMENTS(clear); i++)
-		if (g_str_has_prefix(url, clear[i]) && strchr(":/", url[strlen(clear[i])]))
-			return NULL;
-	return "not a URL that begins with https:// (http:// only to this host itself)";
-}
-
 /* One list. */
 
 struct reading {

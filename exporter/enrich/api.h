@@ -38,7 +38,4 @@ void api_run(struct feed *feed, const struct sources_options *options);
 char *api_token_read(const char *path, GError **error);
 void api_token_free(char *token);
 
-/* NULL, or what is wrong with that URL as the server's: a token must not go in clear over a network. */
-const char *api_url_complaint(const char *url);
-
 #endif
