@@ -14,6 +14,7 @@
 #include "ledger.h"
 #include "live.h"
 #include "output.h"
+#include "region.h"
 #include "source/links.h"
 #include "source/routes.h"
 #include "source/source.h"
@@ -47,6 +48,7 @@ struct exporter {
 	int64_t refusal_said;       /* monotonic microseconds; zero: never */
 	struct source *source;
 	GSource *flush;             /* ready when a partly full message has waited long enough */
+	struct ledger_memory *ledger_memory;    /* a region, or NULL */
 	struct ledger *ledger;
 	guint second;               /* a timer */
 };
@@ -271,6 +273,8 @@ on_second(gpointer data)
 
 	for (guint i = 0; i < exporter->outputs->len; i++)
 		output_tick(exporter->outputs->pdata[i]);
+	for (guint i = 0; i < exporter->viewers->len; i++)
+		output_tick(exporter->viewers->pdata[i]);
 	ledger_tick(exporter->ledger);
 	return G_SOURCE_CONTINUE;
 }
@@ -456,6 +460,22 @@ open_host(struct exporter *exporter, GError **error)
 }
 
 static bool
+open_ledger(struct exporter *exporter, GError **error)
+{
+	const char *directory = exporter->config->runtime_directory;
+	bool fresh;
+
+	if (directory)
+		exporter->ledger_memory = region_open(directory, "ledger", sizeof *exporter->ledger_memory, LEDGER_LAYOUT, &fresh,
+		                                      error);
+	if (directory && !exporter->ledger_memory)
+		return false;
+	exporter->ledger = ledger_new(exporter->ledger_memory, NULL);
+	exporter->identity.ledger = exporter->ledger;
+	return true;
+}
+
+static bool
 open_source(struct exporter *exporter, GError **error)
 {
 	static const struct source_handler handler = { .ended = on_ended, .drained = on_drained, .gap = on_gap };
@@ -476,7 +496,7 @@ open_stages(struct exporter *exporter, GError **error)
 	if (exporter->config->peers_file && !(exporter->peers = peers_load(exporter->config->peers_file, error)))
 		return false;
 	set_identity(exporter, exporter->config);
-	if (!open_host(exporter, error) || !open_live(exporter, error))
+	if (!open_ledger(exporter, error) || !open_host(exporter, error) || !open_live(exporter, error))
 		return false;
 	open_outputs(exporter);
 	return open_source(exporter, error);
@@ -492,8 +512,6 @@ exporter_open(const char *config_path, GError **error)
 	exporter->outputs = g_ptr_array_new();
 	exporter->viewers = g_ptr_array_new();
 	exporter->gone = g_ptr_array_new_with_free_func(free_gone);
-	exporter->ledger = ledger_new(NULL, NULL);
-	exporter->identity.ledger = exporter->ledger;
 	exporter->flush = flush_new(exporter);
 	if (!open_stages(exporter, error)) {
 		exporter_close(exporter);
@@ -552,6 +570,7 @@ exporter_close(struct exporter *exporter)
 	g_source_destroy(exporter->flush);
 	g_source_unref(exporter->flush);
 	ledger_free(exporter->ledger);
+	region_close(exporter->ledger_memory);
 	g_array_free(exporter->interfaces, true);
 	config_free(exporter->config);
 	g_free(exporter->config_path);

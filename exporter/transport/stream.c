@@ -174,7 +174,7 @@ stream_end(struct session *session)
 	int unconfirmed;
 
 	/* What the kernel took is not there yet. After a broken connection it still tells how much of it never was. */
-	if (!ioctl(session->fd, SIOCOUTQ, &unconfirmed))
+	if (session->queue && !ioctl(session->fd, SIOCOUTQ, &unconfirmed))
 		session->counters.unconfirmed += unconfirmed;
 	while (session->queue && queue_take(session->queue, &message, true))
 		session_dropped(session, DROP_SESSION_LOST, &message, 1);
