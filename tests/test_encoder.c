@@ -626,17 +626,28 @@ test_template_octets(void)
 	       0x83, 0xe9,  0xff, 0xff,  0, 0, 0x7e, 0xd9);
 	/* Options templates are in domain 0. */
 	EXPECT(&message[1], "options templates",
-	       0, 10,  0, 94, 0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
+	       0, 10,  0, 216, 0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
 	       0, 3,   0, 22,  1, 0x18,  0, 3,  0, 1,  0, 149, 0, 4,  0, 10, 0, 4,  0, 83, 0, 32,
 	       0, 3,   0, 26,  1, 0x19,  0, 4,  0, 1,  0, 144, 0, 4,  0, 40, 0, 8,  0, 41, 0, 8,  0, 42, 0, 8,
 	       0, 3,   0, 30,  1, 0x1a,  0, 5,  0, 2,  1, 0x2f, 0, 2, 1, 0x5a, 0, 4, 1, 0x53, 0, 1, 1, 0x58, 0, 1,
-	                                               1, 0x55, 0xff, 0xff);
+	                                               1, 0x55, 0xff, 0xff,
+	       0, 3,   0, 38,  1, 0x1b,  0, 7,  0, 2,  0, 149, 0, 4,  0, 143, 0, 4, 0, 166, 0, 8, 0, 164, 0, 8,
+	                                               0, 165, 0, 8,  1, 0x43, 0, 8, 1, 0x43, 0, 8,
+	       0, 3,   0, 34,  1, 0x1c,  0, 6,  0, 1,  0, 144, 0, 4,  0, 166, 0, 8, 0, 167, 0, 8, 0, 168, 0, 8,
+	                                               1, 0x43, 0, 8, 1, 0x43, 0, 8,
+	       0, 3,   0, 50,  1, 0x1d,  0, 8,  0, 2,  0, 149, 0, 4,  0x84, 7, 0, 1, 0, 0, 0x7e, 0xd9,
+	                                               0x84, 8, 0, 1, 0, 0, 0x7e, 0xd9, 0, 166, 0, 8, 0, 167, 0, 8,
+	                                               0, 168, 0, 8,  1, 0x43, 0, 8, 1, 0x43, 0, 8);
 	CU_ASSERT_TRUE(encoder_add_types(encoder));
 	CU_ASSERT_EQUAL_FATAL(encoder_take(encoder, now, true, &message), 1);
-	EXPECT(&message[0], "the type of sourcePeerName",
-	       0, 10,  0, 43,  0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
-	       1, 0x1a, 0, 27, 3, 0xe9,  0, 0, 0x7e, 0xd9,  13,  0,
-	                       14, 's', 'o', 'u', 'r', 'c', 'e', 'P', 'e', 'e', 'r', 'N', 'a', 'm', 'e');
+	EXPECT(&message[0], "the type of sourcePeerName, and those of gaps",
+	       0, 10,  0, 76,  0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
+	       1, 0x1a, 0, 60, 3, 0xe9,  0, 0, 0x7e, 0xd9,  13,  0,
+	                       14, 's', 'o', 'u', 'r', 'c', 'e', 'P', 'e', 'e', 'r', 'N', 'a', 'm', 'e',
+	                4, 7,  0, 0, 0x7e, 0xd9,  1,  4,
+	                       7, 'g', 'a', 'p', 'K', 'i', 'n', 'd',
+	                4, 8,  0, 0, 0x7e, 0xd9,  1,  5,
+	                       8, 'g', 'a', 'p', 'F', 'l', 'a', 'g', 's');
 }
 
 /* ---- what flows become ---- */
@@ -1466,6 +1477,8 @@ test_smallest(void)
 {
 	const struct interface_name interface = { 1, "a-name-of-thirty-one-characters" };
 	const struct exporter_statistics statistics = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+	const struct gap gap = { .kind = GAP_JOURNAL, .first = UINT64_MAX, .last = UINT64_MAX, .flows = UINT64_MAX };
+	const unsigned options_templates[] = { 4, 2, 6 };
 	g_autofree struct mixture *mixture = g_new(struct mixture, 1);
 
 	for (unsigned i = 0; i < 6; i++) {
@@ -1485,6 +1498,9 @@ test_smallest(void)
 			CU_ASSERT_TRUE(encoder_add_types(encoder));
 			CU_ASSERT_TRUE(encoder_add_interface(encoder, &interface));
 			CU_ASSERT_TRUE(encoder_add_statistics(encoder, &statistics));
+			CU_ASSERT_TRUE(encoder_add_metering_gaps(encoder, &gap));
+			CU_ASSERT_TRUE(encoder_add_exporting_gaps(encoder, &gap));
+			CU_ASSERT_TRUE(encoder_add_gap(encoder, &gap));
 			for (size_t at = 0; at < G_N_ELEMENTS(cases); at++) {
 				struct flow flow = flow_of_case(at);
 				flow.initiator = flow.responder = 11 + at % 2;
@@ -1500,7 +1516,7 @@ test_smallest(void)
 			CU_ASSERT_EQUAL(mixture->reader.wrong, 0);
 			CU_ASSERT_EQUAL(flow_records, G_N_ELEMENTS(cases));
 			CU_ASSERT_EQUAL(mixture->reader.domain[1].n, 8);
-			CU_ASSERT_EQUAL(mixture->reader.domain[0].n, i / 2 == 2 ? 3 : 2);
+			CU_ASSERT_EQUAL(mixture->reader.domain[0].n, options_templates[i / 2]);
 		}
 	}
 }

@@ -49,30 +49,44 @@ expect(const char *what, const uint8_t *octets, size_t length)
 static const struct interface_name wireguard = { 0x01020304, "wt0" };
 static const struct exporter_statistics statistics = { 0x1122334455667788, 2, 0xffffffffffffffff };
 
+/* Their templates: two scopes and one, and the time twice (RFC 7011 sections 4.2 and 4.3). */
+#define METERING \
+	0, 3,  0, 38,  1, 0x1b,  0, 7,  0, 2,  0, 149,  0, 4,   0, 143, 0, 4,   0, 166, 0, 8,   0, 164, 0, 8, \
+	                                         0, 165,  0, 8,   1, 0x43, 0, 8,  1, 0x43, 0, 8
+#define EXPORTING \
+	0, 3,  0, 34,  1, 0x1c,  0, 6,  0, 1,  0, 144,  0, 4,   0, 166, 0, 8,   0, 167, 0, 8,   0, 168, 0, 8, \
+	                                         1, 0x43, 0, 8,  1, 0x43, 0, 8
+
 /* ---- tests ---- */
 
 static void
 test_templates_ipfix(void)
 {
 	begin(WIRE_IPFIX);
-	options_add_templates(&batch, true);
+	options_add_templates(&batch, ENTERPRISE);
 	/* Set 3, one a Set: id, fields, scopes, then element and length; scopes first. */
 	EXPECT("options templates of IPFIX",
 	       0, 3,  0, 22,  1, 0x18,  0, 3,  0, 1,  0, 149,  0, 4,   0, 10,  0, 4,   0, 83,  0, 32,
 	       0, 3,  0, 26,  1, 0x19,  0, 4,  0, 1,  0, 144,  0, 4,   0, 40,  0, 8,   0, 41,  0, 8,   0, 42,  0, 8,
 	       0, 3,  0, 30,  1, 0x1a,  0, 5,  0, 2,  1, 0x2f, 0, 2,   1, 0x5a, 0, 4,  1, 0x53, 0, 1,  1, 0x58, 0, 1,
-	                                                1, 0x55, 0xff, 0xff);
-	options_add_templates(&batch, false);
-	EXPECT("without types",
+	                                                1, 0x55, 0xff, 0xff,
+	       METERING, EXPORTING,
+	       0, 3,  0, 50,  1, 0x1d,  0, 8,  0, 2,  0, 149,  0, 4,   0x84, 7, 0, 1,  0, 0xab, 0xcd, 0xef,
+	                                                0x84, 8, 0, 1,  0, 0xab, 0xcd, 0xef,
+	                                                0, 166, 0, 8,   0, 167, 0, 8,  0, 168, 0, 8,
+	                                                1, 0x43, 0, 8,  1, 0x43, 0, 8);
+	options_add_templates(&batch, 0);
+	EXPECT("without elements of the operator's",
 	       0, 3,  0, 22,  1, 0x18,  0, 3,  0, 1,  0, 149,  0, 4,   0, 10,  0, 4,   0, 83,  0, 32,
-	       0, 3,  0, 26,  1, 0x19,  0, 4,  0, 1,  0, 144,  0, 4,   0, 40,  0, 8,   0, 41,  0, 8,   0, 42,  0, 8);
+	       0, 3,  0, 26,  1, 0x19,  0, 4,  0, 1,  0, 144,  0, 4,   0, 40,  0, 8,   0, 41,  0, 8,   0, 42,  0, 8,
+	       METERING, EXPORTING);
 }
 
 static void
 test_templates_netflow9(void)
 {
 	begin(WIRE_NETFLOW9);
-	options_add_templates(&batch, false);
+	options_add_templates(&batch, 0);
 	/* FlowSet 1: id, octets of scopes, octets of options; the scope is System; padded to four. */
 	EXPECT("options templates of NetFlow v9",
 	       0, 1,  0, 24,  1, 0x18,  0, 4,  0, 8,   0, 1,  0, 4,   0, 10,  0, 4,   0, 83,  0, 32,  0, 0,
@@ -127,12 +141,47 @@ test_types(void)
 	begin(WIRE_IPFIX);
 	options_add_types(&batch, template, 2, ENTERPRISE);
 	EXPECT("types",
-	       1, 0x1a,  0, 92,
+	       1, 0x1a,  0, 125,
 	       3, 0xe9,  0, 0xab, 0xcd, 0xef,  13, 0, 14, 's', 'o', 'u', 'r', 'c', 'e', 'P', 'e', 'e', 'r', 'N', 'a', 'm', 'e',
 	       3, 0xf3,  0, 0xab, 0xcd, 0xef,  3,  5,  13, 'c', 'o', 'n', 'n', 't', 'r', 'a', 'c', 'k', 'M', 'a', 'r', 'k',
 	       3, 0xf7,  0, 0xab, 0xcd, 0xef,  0,  0, 15, 'c', 'o', 'n', 'n', 't', 'r', 'a', 'c', 'k', 'L', 'a', 'b', 'e', 'l',
 	                                                    's',
-	       3, 0xf9,  0, 0xab, 0xcd, 0xef,  1,  5,  10, 'r', 'e', 'c', 'o', 'r', 'd', 'G', 'a', 'p', 's');
+	       3, 0xf9,  0, 0xab, 0xcd, 0xef,  1,  5,  10, 'r', 'e', 'c', 'o', 'r', 'd', 'G', 'a', 'p', 's',
+	       4, 7,     0, 0xab, 0xcd, 0xef,  1,  4,  7, 'g', 'a', 'p', 'K', 'i', 'n', 'd',
+	       4, 8,     0, 0xab, 0xcd, 0xef,  1,  5,  8, 'g', 'a', 'p', 'F', 'l', 'a', 'g', 's');
+}
+
+static const struct gap lost = {
+	.kind = GAP_QUEUE,
+	.first = 1700000899222,
+	.last = 1700000899333,
+	.flows = 0x1122334455667788,
+	.packets = 2,
+	.octets = 0xffffffffffffffff,
+	.unknown = true,
+};
+
+#define LOST_NUMBERS \
+	0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,  0, 0, 0, 0, 0, 0, 0, 2, \
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, \
+	0, 0, 1, 0x8b, 0xcf, 0xf3, 0x20, 0x96,  0, 0, 1, 0x8b, 0xcf, 0xf3, 0x21, 0x05
+
+static void
+test_gaps(void)
+{
+	struct gap certain = lost;
+
+	begin(WIRE_IPFIX);
+	options_add_metering_gaps(&batch, &lost);
+	EXPECT("gaps of the metering process", 1, 0x1b,  0, 52,  0x64, 0x40, 0, 1,  0, 0, 0, 1,  LOST_NUMBERS);
+	options_add_exporting_gaps(&batch, &lost);
+	EXPECT("gaps of the exporting process", 1, 0x1c,  0, 48,  0, 0, 0, 1,  LOST_NUMBERS);
+	options_add_gap(&batch, &lost);
+	EXPECT("gaps of a kind", 1, 0x1d,  0, 50,  0x64, 0x40, 0, 1,  5,  1,  LOST_NUMBERS);
+	certain.unknown = false;
+	certain.kind = GAP_OVERRUN;
+	options_add_gap(&batch, &certain);
+	EXPECT("gaps of which no more are possible", 1, 0x1d,  0, 50,  0x64, 0x40, 0, 1,  1,  0,  LOST_NUMBERS);
 }
 
 /* Data types of all own elements, and that all of them fit what is reserved: in options.h and by the bounds. */
@@ -148,12 +197,13 @@ test_all_types(void)
 			template.field[template.n_fields++] = &fields[i];
 	begin(WIRE_IPFIX);
 	batch.limit = 16384;
-	options_add_templates(&batch, true);
+	options_add_templates(&batch, ENTERPRISE);
 	options_add_types(&batch, &template, 1, ENTERPRISE);
 	CU_ASSERT_EQUAL_FATAL(batch_take(&batch, 0, true, &message), 1);
 	CU_ASSERT_TRUE(message->length - 16u <= options_template_octets() + options_type_octets(&template, 1));
-	CU_ASSERT_EQUAL(message->length - 16u - 22 - 26 - 30, options_type_octets(&template, 1));
-	const uint8_t *at = message->octets + 16 + 22 + 26 + 30 + 4, *end = message->octets + message->length;
+	const unsigned templates = 22 + 26 + 30 + 38 + 34 + 50, ours = 9 + strlen("gapKind") + 9 + strlen("gapFlags");
+	CU_ASSERT_EQUAL(message->length - 16u - templates, options_type_octets(&template, 1));
+	const uint8_t *at = message->octets + 16 + templates + 4, *end = message->octets + message->length - ours;
 	for (unsigned i = 0; i < template.n_fields; i++) {
 		const struct field *field = template.field[i];
 		const size_t name = strlen(field->name);
@@ -184,15 +234,18 @@ test_room(void)
 		unsigned records = 0;
 		begin(protocols[i]);
 		batch.limit = (i ? 20 + 6 : 16) + SET_HEADER + OPTIONS_ROOM;
-		options_add_templates(&batch, !i);
+		options_add_templates(&batch, i ? 0 : ENTERPRISE);
 		for (unsigned n = 0; n < 5; n++) {
 			options_add_interface(&batch, &wireguard);
 			options_add_statistics(&batch, &statistics);
+			options_add_metering_gaps(&batch, &lost);
+			options_add_exporting_gaps(&batch, &lost);
+			options_add_gap(&batch, &lost);
 		}
 		batch_end_message(&batch);
 		for (unsigned n = 0; n < batch.n_closed; n++)
 			records += batch.slot[n].all_records;
-		CU_ASSERT_EQUAL(records, 10u + (i ? 2 : 3));
+		CU_ASSERT_EQUAL(records, 25u + (i ? 2 : 6));
 		for (size_t n = batch_take(&batch, 0, true, &message); n > 0; n--)
 			CU_ASSERT_TRUE(message[n - 1].length <= batch.limit);
 	}
@@ -228,6 +281,7 @@ main(void)
 		{ "options templates of NetFlow v9", test_templates_netflow9 },
 		{ "interface names", test_interfaces },
 		{ "statistics", test_statistics },
+		{ "gaps", test_gaps },
 		{ "types of own elements", test_types },
 		{ "types of all own elements", test_all_types },
 		{ "the least room", test_room },

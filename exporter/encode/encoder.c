@@ -196,7 +196,7 @@ encoder_add_templates(struct encoder *encoder)
 	batch_end_message(batch);
 	for (unsigned kind = 0; kind < KINDS; kind++)
 		template_record_add(batch, &encoder->template[kind], encoder->options.enterprise);
-	options_add_templates(batch, encoder->has_own);
+	options_add_templates(batch, encoder->has_own ? encoder->options.enterprise : 0);
 	batch_end_message(batch);
 	return true;
 }
@@ -232,6 +232,35 @@ encoder_add_statistics(struct encoder *encoder, const struct exporter_statistics
 		return false;
 	options_add_statistics(batch, statistics);
 	return true;
+}
+
+static bool
+add_gaps(struct encoder *encoder, bool wanted, void (*add)(struct batch *, const struct gap *), const struct gap *total)
+{
+	if (!wanted)
+		return true;
+	if (!batch_reserve(&encoder->batch, 1))
+		return false;
+	add(&encoder->batch, total);
+	return true;
+}
+
+bool
+encoder_add_metering_gaps(struct encoder *encoder, const struct gap *total)
+{
+	return add_gaps(encoder, encoder->batch.protocol == WIRE_IPFIX, options_add_metering_gaps, total);
+}
+
+bool
+encoder_add_exporting_gaps(struct encoder *encoder, const struct gap *total)
+{
+	return add_gaps(encoder, encoder->batch.protocol == WIRE_IPFIX, options_add_exporting_gaps, total);
+}
+
+bool
+encoder_add_gap(struct encoder *encoder, const struct gap *total)
+{
+	return add_gaps(encoder, encoder->has_own, options_add_gap, total);
 }
 
 size_t

@@ -10,6 +10,7 @@
 
 #include "encode/template.h"
 #include "flow.h"
+#include "gap.h"
 #include "message.h"
 #include "names.h"
 
@@ -78,6 +79,14 @@ bool encoder_add_types(struct encoder *encoder);
 bool encoder_add_interface(struct encoder *encoder, const struct interface_name *interface);
 
 bool encoder_add_statistics(struct encoder *encoder, const struct exporter_statistics *statistics);
+
+/* Adds what was lost so far, in totals with the times of the first and the last loss (RFC 7011 sections 4.2 and 4.3):
+ * by the Metering Process or on the way to this collector. Only IPFIX has such records; else nothing is added. */
+bool encoder_add_metering_gaps(struct encoder *encoder, const struct gap *total);
+bool encoder_add_exporting_gaps(struct encoder *encoder, const struct gap *total);
+
+/* Adds the total of one kind of gap, if there are OWN elements to say the kind with. */
+bool encoder_add_gap(struct encoder *encoder, const struct gap *total);
 
 /* Hands out what can leave: all messages that are full or, with partial, also the one still open. now is ms since 1970.
  * The messages stay valid until the next call with this encoder. Returns how many there are. */

@@ -10,25 +10,55 @@ enum {
 	REVERSE_NUMBER = 29305,         /* RFC 5103 section 6.1 */
 	SCOPE_SYSTEM = 1,               /* RFC 3954 section 6.1 */
 	EXPORTING_PROCESS = 1,          /* exportingProcessId: there is one */
+	METERING_PROCESS = 1,           /* meteringProcessId: connection tracking and what reads it */
+	GAP_FLAG_UNKNOWN = 1,           /* gapFlags: there may be more than the numbers say */
+	GAP_KIND_FIRST = 1,             /* gapKind of the first kind: zero is no kind */
+};
+
+enum audience {                     /* from the largest to the smallest */
+	ALL,
+	IPFIX_ONLY,                     /* no collector of NetFlow v9 is known to look at it */
+	OWN_ONLY,                       /* IPFIX with OWN elements */
 };
 
 /* An options template as data: scope fields first. NetFlow v9 has no elements as scope; there it is the system. */
 struct options_field {
-	uint16_t element;
+	uint16_t element;               /* with the enterprise bit: OWN */
 	uint16_t octets;
 };
 
 static const struct options_template {
 	uint16_t id;
-	bool types;                     /* of OWN elements: only if there are such */
+	enum audience audience;
 	uint8_t n_scopes;
 	uint8_t n_fields;               /* scopes included */
-	struct options_field field[5];
+	struct options_field field[8];
 } options_templates[] = {
 	/* One consumer finds interface names only in exactly this shape: ingressInterface 10, interfaceDescription 83. */
-	{ OPTIONS_INTERFACES, false, 1, 3, { { 149, 4 }, { 10, 4 }, { 83, 32 } } },
-	{ OPTIONS_STATISTICS, false, 1, 4, { { 144, 4 }, { 40, 8 }, { 41, 8 }, { 42, 8 } } },
-	{ OPTIONS_TYPES, true, 2, 5, { { 303, 2 }, { 346, 4 }, { 339, 1 }, { 344, 1 }, { 341, FIELD_VARIABLE } } },
+	{ OPTIONS_INTERFACES, ALL, 1, 3, { { 149, 4 }, { 10, 4 }, { 83, 32 } } },
+	{ OPTIONS_STATISTICS, ALL, 1, 4, { { 144, 4 }, { 40, 8 }, { 41, 8 }, { 42, 8 } } },
+	{ OPTIONS_TYPES, OWN_ONLY, 2, 5, { { 303, 2 }, { 346, 4 }, { 339, 1 }, { 344, 1 },
+	                                   { 341, FIELD_VARIABLE } } },
+	/* RFC 7011 sections 4.2 and 4.3: two times of which the order says nothing; the earlier one is that of the first
+	 * loss. Flows that the Metering Process lost are told as the other one's are, for there is no element of its own. */
+	{ OPTIONS_METERING_GAPS, IPFIX_ONLY, 2, 7, { { 149, 4 }, { 143, 4 }, { 166, 8 }, { 164, 8 },
+	                                             { 165, 8 }, { 323, 8 }, { 323, 8 } } },
+	{ OPTIONS_EXPORTING_GAPS, IPFIX_ONLY, 1, 6, { { 144, 4 }, { 166, 8 }, { 167, 8 }, { 168, 8 },
+	                                              { 323, 8 }, { 323, 8 } } },
+	/* The same kind by kind. */
+	{ OPTIONS_GAP, OWN_ONLY, 2, 8, { { 149, 4 }, { ENTERPRISE_BIT | 1031, 1 }, { ENTERPRISE_BIT | 1032, 1 }, { 166, 8 },
+	                                 { 167, 8 }, { 168, 8 }, { 323, 8 }, { 323, 8 } } },
+};
+
+/* The OWN elements of these templates, as type records tell them; those of flows are in fields[]. */
+static const struct own_element {
+	uint16_t element;
+	uint8_t type;                   /* RFC 5610 section 3.1 */
+	uint8_t semantics;
+	const char *name;
+} own_elements[] = {
+	{ 1031, 1, SEMANTICS_IDENTIFIER, "gapKind" },
+	{ 1032, 1, SEMANTICS_FLAGS, "gapFlags" },
 };
 
 static uint16_t
@@ -98,14 +128,17 @@ options_template_octets(void)
 }
 
 static void
-put_options_header_ipfix(struct cursor *at, const struct options_template *template)
+put_options_header_ipfix(struct cursor *at, const struct options_template *template, uint32_t enterprise)
 {
 	put_u16(at, template->id);
 	put_u16(at, template->n_fields);
 	put_u16(at, template->n_scopes);
 	for (unsigned i = 0; i < template->n_fields; i++) {
-		put_u16(at, template->field[i].element);
-		put_u16(at, template->field[i].octets);
+		const struct options_field *field = &template->field[i];
+		put_u16(at, field->element);
+		put_u16(at, field->octets);
+		if (field->element & ENTERPRISE_BIT)
+			put_u32(at, enterprise);
 	}
 }
 
@@ -125,13 +158,13 @@ put_options_header_netflow9(struct cursor *at, const struct options_template *te
 }
 
 static void
-add_options_template(struct batch *batch, const struct options_template *template)
+add_options_template(struct batch *batch, const struct options_template *template, uint32_t enterprise)
 {
 	uint8_t record[OPTIONS_ROOM];
 	struct cursor at = { record, record + sizeof record, false };
 
 	if (batch->protocol == WIRE_IPFIX)
-		put_options_header_ipfix(&at, template);
+		put_options_header_ipfix(&at, template, enterprise);
 	else
 		put_options_header_netflow9(&at, template);
 	add_record(batch, STREAM_PROCESS, set_of_templates(batch, true), record, &at, RECORD_TEMPLATE);
@@ -139,11 +172,13 @@ add_options_template(struct batch *batch, const struct options_template *templat
 }
 
 void
-options_add_templates(struct batch *batch, bool types)
+options_add_templates(struct batch *batch, uint32_t enterprise)
 {
+	const enum audience most = enterprise ? OWN_ONLY : batch->protocol == WIRE_IPFIX ? IPFIX_ONLY : ALL;
+
 	for (size_t i = 0; i < G_N_ELEMENTS(options_templates); i++)
-		if (types || !options_templates[i].types)
-			add_options_template(batch, &options_templates[i]);
+		if (options_templates[i].audience <= most)
+			add_options_template(batch, &options_templates[i], enterprise);
 }
 
 void
@@ -183,16 +218,16 @@ data_type(const struct field *field)
 }
 
 static void
-add_type(struct batch *batch, const struct field *field, uint32_t enterprise)
+add_type(struct batch *batch, const struct own_element *element, uint32_t enterprise)
 {
 	uint8_t record[OPTIONS_ROOM];
 	struct cursor at = { record, record + sizeof record, false };
 
-	put_u16(&at, field->element);
+	put_u16(&at, element->element);
 	put_u32(&at, enterprise);
-	put_u8(&at, data_type(field));
-	put_u8(&at, field->semantics);
-	put_variable(&at, field->name, strlen(field->name));
+	put_u8(&at, element->type);
+	put_u8(&at, element->semantics);
+	put_variable(&at, element->name, strlen(element->name));
 	add_record(batch, STREAM_PROCESS, OPTIONS_TYPES, record, &at, RECORD_OPTIONS);
 }
 
@@ -215,13 +250,65 @@ options_type_octets(const struct template *template, unsigned n)
 	for (unsigned i = 0; i < n_fields; i++)
 		if (fields[i].enterprise == ENTERPRISE_OWN && occurs(&fields[i], template, n))
 			octets += fixed + strlen(fields[i].name);
+	for (size_t i = 0; i < G_N_ELEMENTS(own_elements); i++)
+		octets += fixed + strlen(own_elements[i].name);
 	return octets;
 }
 
 void
 options_add_types(struct batch *batch, const struct template *template, unsigned n, uint32_t enterprise)
 {
-	for (unsigned i = 0; i < n_fields; i++)
-		if (fields[i].enterprise == ENTERPRISE_OWN && occurs(&fields[i], template, n))
-			add_type(batch, &fields[i], enterprise);
+	for (unsigned i = 0; i < n_fields; i++) {
+		const struct field *field = &fields[i];
+		const struct own_element element = { field->element, data_type(field), field->semantics, field->name };
+		if (field->enterprise == ENTERPRISE_OWN && occurs(field, template, n))
+			add_type(batch, &element, enterprise);
+	}
+	for (size_t i = 0; i < G_N_ELEMENTS(own_elements); i++)
+		add_type(batch, &own_elements[i], enterprise);
+}
+
+/* The numbers that stand last in all three. */
+static void
+add_gap(struct batch *batch, uint16_t set, const uint8_t *record, struct cursor *at, const struct gap *total)
+{
+	put_u64(at, total->flows);
+	put_u64(at, total->packets);
+	put_u64(at, total->octets);
+	put_u64(at, total->first);
+	put_u64(at, total->last);
+	add_record(batch, STREAM_PROCESS, set, record, at, RECORD_OPTIONS);
+}
+
+void
+options_add_metering_gaps(struct batch *batch, const struct gap *total)
+{
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u32(&at, batch->domain);
+	put_u32(&at, METERING_PROCESS);
+	add_gap(batch, OPTIONS_METERING_GAPS, record, &at, total);
+}
+
+void
+options_add_exporting_gaps(struct batch *batch, const struct gap *total)
+{
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u32(&at, EXPORTING_PROCESS);
+	add_gap(batch, OPTIONS_EXPORTING_GAPS, record, &at, total);
+}
+
+void
+options_add_gap(struct batch *batch, const struct gap *total)
+{
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u32(&at, batch->domain);
+	put_u8(&at, total->kind + GAP_KIND_FIRST);
+	put_u8(&at, total->unknown ? GAP_FLAG_UNKNOWN : 0);
+	add_gap(batch, OPTIONS_GAP, record, &at, total);
 }

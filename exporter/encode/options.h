@@ -17,6 +17,9 @@ enum {
 	OPTIONS_INTERFACES = 280,
 	OPTIONS_STATISTICS = 281,
 	OPTIONS_TYPES = 282,
+	OPTIONS_METERING_GAPS = 283,
+	OPTIONS_EXPORTING_GAPS = 284,
+	OPTIONS_GAP = 285,
 };
 
 enum { OPTIONS_ROOM = 96 };     /* the largest record below fits in so many octets: a test proves it */
@@ -28,12 +31,18 @@ void template_record_add(struct batch *batch, const struct template *template, u
 size_t options_template_octets(void);
 size_t options_type_octets(const struct template *template, unsigned n);
 
-void options_add_templates(struct batch *batch, bool types);
+/* enterprise: the operator's number if templates of flows hold OWN elements, else zero. */
+void options_add_templates(struct batch *batch, uint32_t enterprise);
 
-/* Type records (RFC 5610) of the OWN elements that occur in these templates, one each. */
+/* Type records (RFC 5610) of the OWN elements that occur in these templates or in those above, one each. */
 void options_add_types(struct batch *batch, const struct template *template, unsigned n, uint32_t enterprise);
 
 void options_add_interface(struct batch *batch, const struct interface_name *interface);
 void options_add_statistics(struct batch *batch, const struct exporter_statistics *statistics);
+
+/* See encoder_add_gaps and encoder_add_gap. */
+void options_add_metering_gaps(struct batch *batch, const struct gap *total);
+void options_add_exporting_gaps(struct batch *batch, const struct gap *total);
+void options_add_gap(struct batch *batch, const struct gap *total);
 
 #endif
