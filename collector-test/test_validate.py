@@ -91,6 +91,20 @@ REVERSE = validate.REVERSE
 LONG = b"\xff" + struct.pack("!H", 300) + b"x" * 300
 TYPES = ((346, 4), (303, 2), (339, 1), (344, 1), (341, 65535))
 
+# Reliability of the Metering Process, of the Exporting Process, and the first by kinds.
+METERING = ((149, 4), (143, 4), (166, 8), (164, 8), (165, 8), (323, 8), (323, 8))
+EXPORTING = ((144, 4), (166, 8), (167, 8), (168, 8), (323, 8), (323, 8))
+KINDS = ((149, 4), (1031, 1, 32473), (1032, 1, 32473), (166, 8), (323, 8), (323, 8))
+
+
+def lost(flows, first=NOW * 1000 - 5, last=NOW * 1000, scope=1):
+    return struct.pack("!IQQQQQ", scope, flows, 0, 0, first, last)
+
+
+def kind(number, flows):
+    return struct.pack("!IBBQQQ", 7, number, 0, flows, NOW * 1000, NOW * 1000)
+
+
 GOOD = {
     "one flow": after(ten(0, pieces(256, flow()))),
     "two flows, then a third": after(ten(0, pieces(256, flow(), flow())), ten(2, pieces(256, flow()))),
@@ -103,6 +117,11 @@ GOOD = {
                                     data=struct.pack("!II32s", 7, 2, b"wt0")),
     "options data are counted": (*with_options(281, 1, (144, 4), (40, 8), (41, 8), (42, 8), data=bytes(28)),
                                  ten(1, pieces(281, bytes(28)), domain=0)),
+    "lost in the metering process": with_options(283, 2, *METERING, data=bytes(8) + lost(5)[4:]),
+    "lost in the exporting process, then more": (*with_options(284, 1, *EXPORTING, data=lost(5)),
+                                                 ten(1, pieces(284, lost(6, last=NOW * 1000 + 9)), domain=0)),
+    "less lost of another scope": with_options(284, 1, *EXPORTING, data=lost(5) + lost(1, scope=2)),
+    "lost of two kinds": with_options(285, 2, *KINDS, data=kind(1, 5) + kind(2, 3)),
     "reverse counters": with_template((1, 8), (2, 8), (1, 8, REVERSE), (2, 8, REVERSE), data=bytes(32)),
     "type record": with_options(300, 2, *TYPES, data=struct.pack("!IHBB", 32473, 1001, 13, 0) + b"\x04name"),
     "reduced length": with_template((1, 4), (2, 4), data=bytes(8)),
@@ -170,6 +189,14 @@ BAD = (
     ("I1", "semantics for a string",
      with_options(300, 2, *TYPES, data=struct.pack("!IHBB", 32473, 1001, 13, 4) + b"\x04name")),
     ("O1", "scope is an address", with_options(280, 1, (8, 4), (10, 4))),
+    ("O2", "metering process without its id", with_options(283, 1, (149, 4), *METERING[2:])),
+    ("O2", "exporting process with one time", with_options(284, 1, *EXPORTING[:-1])),
+    ("O2", "less lost than before", (*with_options(284, 1, *EXPORTING, data=lost(5)),
+                                     ten(1, pieces(284, lost(4)), domain=0))),
+    ("O2", "last before first", with_options(284, 1, *EXPORTING, data=lost(5, last=NOW * 1000 - 6))),
+    ("O1", "enterprise scope", with_options(284, 2, (149, 4), (1031, 1, 32473), (10, 4))),
+    ("T5", "three counters, one twice", with_options(284, 1, (144, 4), (166, 8), (166, 8), (323, 8), (323, 8))),
+    ("C10", "what was lost in a flow domain", with_options(284, 1, *EXPORTING, domain=7)),
     ("X3", "message of 1300 octets", after(ten(0, *[pieces(256, flow(LONG))] * 4))),
     ("C5", "natEvent in a flow", with_template((8, 4), (230, 1))),
     ("C7", "empty name", after(ten(0, pieces(256, flow(b"\0"))))),

@@ -44,6 +44,7 @@ RULES = {
     "B1": "reverse elements are reversible and have their forward element beside them (RFC 5103 6)",
     "I1": "type records (RFC 5610): scope 346 and 303, no NUL, default semantics where there is no choice",
     "O1": "options: scope is one of 149 144 143 145 141 130 131 10 303 346 (7011 3.4.2.1)",
+    "O2": "reliability: scopes 149 and 143, or 144, the time twice, totals that never shrink (7011 4.2, 4.3)",
     "X3": "UDP message fits the path (7011 10.3.3)",
     "C5": "no 230 233 283, in NetFlow v9 no 148 either: collectors then lose counters or call the record an event",
     "C7": "no empty string: FastNetMon throws the rest of the message away",
@@ -78,13 +79,16 @@ ELEMENTS = {number: (name, kind, size) for number, name, kind, size in (
     (145, "templateId", UNSIGNED, 2), (148, "flowId", UNSIGNED, 8), (149, "observationDomainId", UNSIGNED, 4),
     (152, "flowStartMilliseconds", MILLISECONDS, 8), (153, "flowEndMilliseconds", MILLISECONDS, 8),
     (160, "systemInitTimeMilliseconds", MILLISECONDS, 8), (163, "observedFlowTotalCount", UNSIGNED, 8),
-    (173, "flowKeyIndicator", UNSIGNED, 8), (225, "postNATSourceIPv4Address", IPV4, 4),
+    (164, "ignoredPacketTotalCount", UNSIGNED, 8), (165, "ignoredOctetTotalCount", UNSIGNED, 8),
+    (166, "notSentFlowTotalCount", UNSIGNED, 8), (167, "notSentPacketTotalCount", UNSIGNED, 8),
+    (168, "notSentOctetTotalCount", UNSIGNED, 8), (173, "flowKeyIndicator", UNSIGNED, 8), (225, "postNATSourceIPv4Address", IPV4, 4),
     (226, "postNATDestinationIPv4Address", IPV4, 4), (227, "postNAPTSourceTransportPort", UNSIGNED, 2),
     (228, "postNAPTDestinationTransportPort", UNSIGNED, 2), (229, "natOriginatingAddressRealm", UNSIGNED, 1),
     (230, "natEvent", UNSIGNED, 1), (233, "firewallEvent", UNSIGNED, 1), (239, "biflowDirection", UNSIGNED, 1),
     (281, "postNATSourceIPv6Address", IPV6, 16), (282, "postNATDestinationIPv6Address", IPV6, 16),
     (283, "natPoolId", UNSIGNED, 4), (297, "natType", UNSIGNED, 1), (300, "observationDomainName", STRING, 0),
-    (303, "informationElementId", UNSIGNED, 2), (339, "informationElementDataType", UNSIGNED, 1),
+    (303, "informationElementId", UNSIGNED, 2), (323, "observationTimeMilliseconds", MILLISECONDS, 8),
+    (339, "informationElementDataType", UNSIGNED, 1),
     (340, "informationElementDescription", STRING, 0), (341, "informationElementName", STRING, 0),
     (342, "informationElementRangeBegin", UNSIGNED, 8), (343, "informationElementRangeEnd", UNSIGNED, 8),
     (344, "informationElementSemantics", UNSIGNED, 1), (345, "informationElementUnits", UNSIGNED, 2),
@@ -95,7 +99,9 @@ SCOPES10 = {149, 144, 143, 145, 141, 130, 131, 10, 303, 346}
 NEVER_REVERSED = {148, 145, 149, 137, 239, 210, 40, 41, 42, 163, 164, 165}    # RFC 5103 6.1
 EVENTS = {9: {230, 233, 283, 148}, 10: {230, 233, 283}}
 DEPRECATED = {34, 84, 100}
-STATISTICS = {40, 41, 42}
+STATISTICS = {40, 41, 42, 164, 165, 166, 167, 168}
+RELIABILITY = {164, 165, 166, 167, 168}
+OBSERVED = 323
 RANGES = {"flowDirection": {0, 1}, "biflowDirection": {1, 2}, "flowEndReason": {1, 2, 3, 4, 5},
           "reverseFlowDirection": {0, 1}}
 
@@ -114,13 +120,19 @@ def meaning(field, version, described):
     return described.get((field.enterprise, field.element), (f"{field.enterprise}/{field.element}", BYTES, 0))
 
 
+def distinct(names):
+    """The second of two equal names gets a 2, and so on."""
+    return [name + (str(before + 1) if (before := names[:place].count(name)) else "") for place, name in enumerate(names)]
+
+
 class Template:
     """A template and how its records are read."""
 
     def __init__(self, version, number, fields, options, described):
         self.version, self.number, self.fields, self.options = version, number, fields, options
         self.meanings = [meaning(f, version, described) for f in fields]
-        self.names = [m[0] for m in self.meanings]
+        self.names = distinct([m[0] for m in self.meanings])
+        self.reliability = options and any(f.element in RELIABILITY and not f.enterprise for f in fields)
         self.minimum = sum(1 if f.length == VARIABLE else f.length for f in fields)
         self.segments = self._segments()
         self.readers = [READERS[m[1]] for m in self.meanings]
@@ -208,6 +220,7 @@ class Validator:
         self._domains = collections.defaultdict(Domain)
         self._sequences = {}
         self._described = {}
+        self._told = {}                         # last totals of each scope
         self._counts = collections.Counter()
 
     def message(self, session, transport, time, data):
@@ -380,7 +393,8 @@ class Validator:
             self.wrong("T1" if other else "M4", offset, f"template {number_} means something else than before")
         for field, known in zip(fields, template.meanings):
             self._field(offset, template, field, known)
-        if len({f[:2] for f in fields if not f.scope}) != sum(not f.scope for f in fields):
+        plain = [f[:2] for f in fields if not f.scope and not (template.reliability and f[:2] == (OBSERVED, 0))]
+        if len(set(plain)) != len(plain):
             self.wrong("T5", offset, f"template {number_} has an element twice")
         self.domain.templates[number_] = template
         if number_ not in self.carried:
@@ -404,10 +418,20 @@ class Validator:
             self.wrong("B1", offset, what)
         if template.options:
             self._option(offset, template, field, what)
+        if template.reliability and field == template.fields[0]:
+            self._reliability(offset, template)
+
+    def _reliability(self, offset, template):
+        scopes = {f.element for f in template.fields if f.scope and not f.enterprise}
+        times = sum(f.element == OBSERVED and not f.enterprise for f in template.fields)
+        own = any(f.scope and f.enterprise for f in template.fields)
+        if scopes != {149} | (set() if own else {143}) and scopes != {144} or times != 2:
+            self.wrong("O2", offset, f"template {template.number}: scopes {sorted(scopes)}, {times} times")
 
     def _option(self, offset, template, field, what):
         describes = {346, 303} <= {f.element for f in template.fields}
-        if self.version == 10 and field.scope and (field.element not in SCOPES10 or field.enterprise):
+        other = field.element not in SCOPES10 or field.enterprise
+        if self.version == 10 and field.scope and other and not (field.enterprise and template.reliability):
             self.wrong("O1", offset, what)
         if field.length == VARIABLE and not describes:
             self.wrong("C10", offset, f"{what}: variable length")
@@ -458,6 +482,8 @@ class Validator:
         if self.base is not None:
             self._absolute(record, offset)
         self._sense(record, offset)
+        if template.reliability:
+            self._totals(template, values, record, offset)
         if "privateEnterpriseNumber" in record:
             self._describe(record, offset)
         self.records.append({"session": self.session, "version": self.version, "domain": self.number,
@@ -493,6 +519,17 @@ class Validator:
         for name, allowed in RANGES.items():
             if record.get(name, min(allowed)) not in allowed:
                 self.wrong("D6", offset, f"{name} {record[name]}")
+
+    def _totals(self, template, values, record, offset):
+        first, last = (record.get(f"observationTimeMilliseconds{n}", 0) for n in ("", "2"))
+        if first > last:
+            self.wrong("O2", offset, f"first {first} last {last}")
+        scopes = tuple(value for field, value in zip(template.fields, values) if field.scope)
+        now = [record.get(ELEMENTS[element][0], 0) for element in sorted(RELIABILITY)] + [last]
+        before = self._told.setdefault((self.session, template.number, scopes), now)
+        if any(a < b for a, b in zip(now, before)):
+            self.wrong("O2", offset, f"totals {now} after {before}")
+        self._told[self.session, template.number, scopes] = now
 
     def _describe(self, record, offset):
         kind, semantics = record.get("informationElementDataType"), record.get("informationElementSemantics", 0)
