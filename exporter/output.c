@@ -33,6 +33,14 @@ struct output {
 	uint64_t refused;               /* when last looked at */
 	struct drops sent[2];           /* a second before that, and two */
 	struct drops suspected;         /* of what was sent, up to where the ledger holds it for lost, perhaps */
+	struct gap metering, exporting; /* totals as last told to the collector */
+};
+
+/* Which gaps are told by which record. Those of others are not this collector's business. */
+enum {
+	EXPORTING = 1 << GAP_QUEUE | 1 << GAP_UNREACHABLE | 1 << GAP_JOURNAL,
+	METERING = ((1 << GAP_KINDS) - 1) & ~EXPORTING,
+	NEVER_SENT = 1 << GAP_OVERRUN | 1 << GAP_FUSE | 1 << GAP_AWAY,   /* of the rest there is a record, if not all of it */
 };
 
 static uint64_t
@@ -134,6 +142,75 @@ add_words(struct output *output)
 	encoder_add_types(output->encoder);
 }
 
+/* What the collector is told of it */
+
+static bool
+metering_total(const struct output *output, struct gap *total)
+{
+	struct gap never_sent;
+
+	if (!ledger_sum(output->identity->ledger, METERING, "", total))
+		return false;
+	ledger_sum(output->identity->ledger, NEVER_SENT, "", &never_sent);
+	total->flows = never_sent.flows;
+	return true;
+}
+
+static bool
+exporting_total(const struct output *output, struct gap *total)
+{
+	return output->collector && ledger_sum(output->identity->ledger, EXPORTING, output->collector->name, total);
+}
+
+static void
+add_total(struct output *output, bool (*add)(struct encoder *, const struct gap *), const struct gap *total)
+{
+	if (add(output->encoder, total))
+		return;
+	send_messages(output, true);
+	add(output->encoder, total);
+}
+
+static void
+add_kind(const struct gap *total, void *data)
+{
+	struct output *output = data;
+	struct gap own = { 0 };
+
+	gap_set_collector(&own, output->collector ? output->collector->name : "");
+	if (!total->collector[0] || strcmp(total->collector, own.collector) == 0)
+		add_total(output, encoder_add_gap, total);
+}
+
+static void
+add_gaps(struct output *output)
+{
+	if (!output->identity->ledger)
+		return;
+	if (metering_total(output, &output->metering))
+		add_total(output, encoder_add_metering_gaps, &output->metering);
+	if (exporting_total(output, &output->exporting))
+		add_total(output, encoder_add_exporting_gaps, &output->exporting);
+	ledger_totals(output->identity->ledger, add_kind, output);
+}
+
+static bool
+is_news(const struct gap *now, const struct gap *told)
+{
+	return now->first != told->first || now->last != told->last || now->flows != told->flows
+	       || now->unknown != told->unknown;
+}
+
+/* Does the collector not know all of it yet? */
+static bool
+has_news(const struct output *output)
+{
+	struct gap metering, exporting;
+	const bool news = metering_total(output, &metering) && is_news(&metering, &output->metering);
+
+	return news || (exporting_total(output, &exporting) && is_news(&exporting, &output->exporting));
+}
+
 static void
 add_tables(struct output *output)
 {
@@ -150,9 +227,10 @@ add_tables(struct output *output)
 		send_messages(output, true);
 		encoder_add_statistics(output->encoder, &statistics);
 	}
+	add_gaps(output);
 }
 
-/* What is lost. */
+/* What is lost */
 
 static void
 tell(struct output *output, enum gap_kind kind, const struct drops *drops, bool unknown)
@@ -238,15 +316,6 @@ account_for_refusals(struct output *output)
 	output->sent[0] = sent;
 }
 
-void
-output_tick(struct output *output)
-{
-	if (!output->collector || !output->identity->ledger)
-		return;
-	account_for_refusals(output);
-	output_account(output);
-}
-
 static bool
 is_stream(const struct output *output)
 {
@@ -262,6 +331,20 @@ output_refresh(struct output *output)
 	if (!is_stream(output))
 		add_words(output);
 	add_tables(output);
+	send_messages(output, true);
+}
+
+void
+output_tick(struct output *output)
+{
+	if (!output->identity->ledger)
+		return;
+	if (output->collector)
+		account_for_refusals(output);
+	output_account(output);
+	if (!link_is_open(output->link) || !has_news(output))
+		return;
+	add_gaps(output);
 	send_messages(output, true);
 }
 

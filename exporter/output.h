@@ -60,7 +60,8 @@ bool output_flush(struct output *output, bool partial);
 /* Enters what could not be sent since the last time into the ledger. */
 void output_account(struct output *output);
 
-/* To be called every second. Accounts, also for what was sent and came back refused. */
+/* To be called every second. Accounts, also for what was sent and came back refused, and tells the collector what is lost
+ * if it does not know. */
 void output_tick(struct output *output);
 
 /* Sends interface names and statistics again, and over UDP the templates before them. */

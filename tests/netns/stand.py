@@ -69,6 +69,11 @@ class Sink(threading.Thread):
         handle.settimeout(0.05)
         return handle
 
+    def records(self):
+        """All records so far, options data too."""
+        self.flows()
+        return self.judge.records
+
     def flows(self):
         """All flow records so far."""
         while self._decoded < len(self.messages):
