@@ -155,7 +155,7 @@ ask_stream(struct client *client, GError **error)
 		.data = client,
 		.deadline = deadline_of(client),
 	};
-	return http_post(client->feed, &client->call, error) && check_whole(reader, client->answered, error);
+	return http_post(feed_stop_fd(client->feed), &client->call, error) && check_whole(reader, client->answered, error);
 }
 
 static bool
@@ -171,7 +171,7 @@ ask_status(struct client *client, GError **error)
 		.data = reader,
 		.deadline = deadline_of(client),
 	};
-	return http_post(client->feed, &client->call, error) && check_whole(reader, client->answered, error);
+	return http_post(feed_stop_fd(client->feed), &client->call, error) && check_whole(reader, client->answered, error);
 }
 
 static bool
@@ -180,7 +180,7 @@ ask_command(struct client *client, GError **error)
 	const char *const argv[] = { client->options->command, "status", "--json", NULL };
 	g_autoptr(netbird_t) reader = netbird_new(NETBIRD_STATUS, on_news, client);
 
-	return command_run(client->feed, argv, deadline_of(client), take_answer, reader, error)
+	return command_run(feed_stop_fd(client->feed), argv, deadline_of(client), take_answer, reader, error)
 	       && check_whole(reader, client->answered, error);
 }
 
@@ -328,7 +328,7 @@ load_networks(struct feed *feed, const void *data, char **text, GError **error)
 		*text = g_strdup_printf("%s does not exist", options->socket);
 		return NULL;
 	}
-	if (!http_post(feed, &call, error) || !check_whole(reader, news, error))
+	if (!http_post(feed_stop_fd(feed), &call, error) || !check_whole(reader, news, error))
 		return NULL;
 	*text = g_strdup_printf("%u networks, %u selected, from %s", news->peers, news->connected, options->socket);
 	return g_steal_pointer(&news->roster);

@@ -116,7 +116,7 @@ take_chunk(struct run *run, unsigned pipe, bool (*take)(struct run *run, const c
 
 /* True when it has ended and all it said has been read. */
 static bool
-follow(struct run *run, struct feed *feed, int64_t deadline, GError **error)
+follow(struct run *run, int64_t deadline, GError **error)
 {
 	enum chunk out = CHUNK_NONE;
 
@@ -125,7 +125,7 @@ follow(struct run *run, struct feed *feed, int64_t deadline, GError **error)
 		if (left <= 0)
 			return fail(error, EX_UNAVAILABLE, run->program, "has not ended in time");
 		poll(run->watch, WATCHED, MIN(left, G_MAXINT));
-		if (feed_is_stopped(feed))
+		if (run->watch[STOP].revents)
 			return fail(error, EX_UNAVAILABLE, run->program, "is to end");
 		out = take_chunk(run, OUT, take_output);
 		take_chunk(run, ERR, take_complaint);
@@ -167,17 +167,17 @@ check_status(struct run *run, int status, GError **error)
 }
 
 bool
-command_run(struct feed *feed, const char *const *argv, int64_t deadline, octets_take *take, void *data, GError **error)
+command_run(int stop, const char *const *argv, int64_t deadline, octets_take *take, void *data, GError **error)
 {
 	struct run run = { .program = argv[0], .take = take, .data = data };
 
 	for (unsigned i = 0; i < WATCHED; i++)
 		run.watch[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
-	run.watch[STOP].fd = feed_stop_fd(feed);
+	run.watch[STOP].fd = stop;
 	if (!is_trusted(run.program, error) || !start(&run, argv, error))
 		return false;
 	run.complaint = g_string_new(NULL);
-	const bool good = run.watch[ENDED].fd >= 0 ? follow(&run, feed, deadline, error)
+	const bool good = run.watch[ENDED].fd >= 0 ? follow(&run, deadline, error)
 	                                           : fail(error, EX_UNAVAILABLE, run.program, g_strerror(errno));
 	const int status = finish(&run);
 	const bool well = good && check_status(&run, status, error);

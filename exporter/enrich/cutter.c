@@ -199,7 +199,7 @@ begin_value(struct cutter *cutter, const char *at, GError **error)
 		want(cutter, at);
 	if (*at == '{' || *at == '[')
 		return open_bracket(cutter, *at == '{', error);
-	if (*at != '"' && !is_scalar(*at))
+	if (!*at || !strchr("\"-0123456789tfn", *at))
 		return refuse(error, "a value is missing");
 	cutter->state = *at == '"' ? STRING : SCALAR;
 	cutter->in_key = false;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "enrich/document.h"
+#include "enrich/stop.h"
 #include "error.h"
 
 enum {
@@ -14,7 +15,7 @@ enum {
 };
 
 struct exchange {
-	struct feed *feed;
+	int stop;
 	struct http_call *call;
 	CURL *easy;
 	CURLM *multi;
@@ -40,7 +41,7 @@ on_octets(char *octets, size_t one, size_t length, void *data)
 	struct exchange *exchange = data;
 	(void)one;
 
-	if (feed_is_stopped(exchange->feed))
+	if (stop_is_set(exchange->stop))
 		return 0;
 	if (status_of(exchange) == 200)
 		return exchange->call->take(octets, length, exchange->call->data, &exchange->error) ? length : 0;
@@ -86,14 +87,14 @@ time_left(const struct http_call *call)
 static bool
 transfer(struct exchange *exchange)
 {
-	struct curl_waitfd stop = { .fd = feed_stop_fd(exchange->feed), .events = CURL_WAIT_POLLIN };
+	struct curl_waitfd watch = { .fd = exchange->stop, .events = CURL_WAIT_POLLIN };
 	int running = 1;
 
 	while (!curl_multi_perform(exchange->multi, &running) && running) {
 		const int64_t left = time_left(exchange->call);
-		if (left <= 0 || feed_is_stopped(exchange->feed))
+		if (left <= 0 || stop_is_set(exchange->stop))
 			return false;
-		curl_multi_poll(exchange->multi, &stop, 1, left, NULL);
+		curl_multi_poll(exchange->multi, &watch, 1, left, NULL);
 	}
 	return true;
 }
@@ -152,7 +153,7 @@ conclude(struct exchange *exchange, bool ended, GError **error)
 		g_propagate_error(error, g_steal_pointer(&exchange->error));
 		return false;
 	}
-	if (feed_is_stopped(exchange->feed))
+	if (stop_is_set(exchange->stop))
 		return fail(error, "it is to end");
 	if (!ended)
 		return fail(error, "no whole answer in time");
@@ -162,9 +163,9 @@ conclude(struct exchange *exchange, bool ended, GError **error)
 }
 
 bool
-http_post(struct feed *feed, struct http_call *call, GError **error)
+http_post(int stop, struct http_call *call, GError **error)
 {
-	struct exchange exchange = { .feed = feed, .call = call, .easy = curl_easy_init(), .multi = curl_multi_init() };
+	struct exchange exchange = { .stop = stop, .call = call, .easy = curl_easy_init(), .multi = curl_multi_init() };
 	bool good = false;
 
 	exchange.refusal = g_string_new(NULL);

@@ -8,8 +8,6 @@
 
 #include <glib.h>
 
-#include "enrich/feed.h"
-
 /* Octets of an answer, as they come. False with error ends the call. */
 typedef bool octets_take(const char *octets, size_t length, void *data, GError **error);
 
@@ -24,8 +22,8 @@ struct http_call {
 };
 
 /* POSTs over HTTP/1.1 and returns when the answer has ended. False with error (EX_UNAVAILABLE): nobody listens, the
- * answer is not 200 ("HTTP 403: what the server said"), it breaks off or does not end in time, take said so, or the
- * feed is to end. */
-bool http_post(struct feed *feed, struct http_call *call, GError **error);
+ * answer is not 200 ("HTTP 403: what the server said"), it breaks off or does not end in time, take said so, or
+ * stop became readable. */
+bool http_post(int stop, struct http_call *call, GError **error);
 
 #endif

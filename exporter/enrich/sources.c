@@ -12,6 +12,7 @@
 #include "enrich/api.h"
 #include "enrich/client.h"
 #include "enrich/feed.h"
+#include "enrich/stop.h"
 #include "enrich/wireguard.h"
 
 enum {
@@ -200,9 +201,7 @@ now_ms(void)
 bool
 feed_is_stopped(const struct feed *feed)
 {
-	struct pollfd stop = { .fd = feed->stop, .events = POLLIN };
-
-	return poll(&stop, 1, 0) == 1;
+	return stop_is_set(feed->stop);
 }
 
 int
