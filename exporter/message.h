@@ -13,6 +13,7 @@ struct message {
 	uint16_t flow_records;      /* Data Records of flows in it: what is lost if the message is */
 	uint64_t flow_packets;      /* that these records count */
 	uint64_t flow_octets;
+	uint64_t mark;              /* number of the last flow all of whose records are in this or earlier messages */
 };
 
 #endif

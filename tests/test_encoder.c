@@ -1078,6 +1078,92 @@ test_export_time(void)
 	CU_ASSERT_EQUAL(number(message->octets + 4, 4), (now + 3000) / 1000);
 }
 
+/* ---- marks: what is out when a message is ---- */
+
+struct marks {
+	uint64_t flows;             /* all of whose records were read */
+	uint64_t id;                /* of the flow whose second record is to come, or zero */
+	unsigned records;           /* a flow has */
+	unsigned torn;              /* flows whose records stand in two messages */
+};
+
+static void
+count_flow(const struct record *record, void *data)
+{
+	struct marks *marks = data;
+
+	if (record->options)
+		return;
+	const uint64_t id = number64(value_of(record, 0, 148)->octets, 8);
+	if (marks->id && marks->id != id)
+		CU_FAIL("the records of two flows are mixed up");
+	marks->id = marks->id || marks->records == 1 ? 0 : id;
+	marks->flows += !marks->id;
+}
+
+static void
+check_marks(struct reader *reader, const struct message *message, size_t n, uint64_t skipped)
+{
+	struct marks *marks = reader->data;
+
+	for (size_t i = 0; i < n; i++) {
+		read_message(reader, &message[i]);
+		marks->torn += marks->id != 0;
+		if (message[i].mark != marks->flows && message[i].mark != marks->flows + skipped)
+			CU_ASSERT_EQUAL(message[i].mark, marks->flows);
+	}
+}
+
+/* Flows 1 to 2000 with options data and templates in between, and the last ones left out. */
+static unsigned
+run_marks(const char *template, unsigned records, size_t size, unsigned name)
+{
+	g_autoptr(template_file_t) file = shipped(template);
+	g_autoptr(encoder_t) encoder = encoder_of(file, records, REPLY_MIRROR, size);
+	g_autofree struct reader *reader = g_new0(struct reader, 1);
+	struct marks marks = { .records = records == TRAIT_UNIFLOW ? 2 : 1 };
+	struct flow flow = flow_of_case(0);
+	const struct message *message;
+
+	reader->version = file->protocol;
+	reader->handle = count_flow;
+	reader->data = &marks;
+	encoder_add_templates(encoder);
+	for (uint64_t number = 1; number <= 2000; number++) {
+		flow.flow_id = number;
+		flow.initiator = name + number % 3;
+		if (!encoder_add_flow(encoder, &flow, &names)) {
+			check_marks(reader, message, encoder_take(encoder, now, number % 2, &message), 0);
+			CU_ASSERT_TRUE(encoder_add_flow(encoder, &flow, &names));
+		}
+		encoder_mark(encoder, number);
+		if (number % 100 == 0)
+			encoder_add_statistics(encoder, &(struct exporter_statistics){ 1, 2, 3 });
+	}
+	check_marks(reader, message, encoder_take(encoder, now, false, &message), 0);
+	encoder_mark(encoder, 2005);
+	check_marks(reader, message, encoder_take(encoder, now, true, &message), 5);
+	encoder_add_statistics(encoder, &(struct exporter_statistics){ 1, 2, 3 });
+	check_marks(reader, message, encoder_take(encoder, now, true, &message), 5);
+	CU_ASSERT_EQUAL(message->mark, 2005);
+	CU_ASSERT_EQUAL(marks.flows, 2000);
+	CU_ASSERT_EQUAL(reader->wrong, 0);
+	return marks.torn;
+}
+
+static void
+test_marks(void)
+{
+	CU_ASSERT_EQUAL(run_marks("default", TRAIT_UNIFLOW, 1232, 0), 0);
+	CU_ASSERT_EQUAL(run_marks("default", TRAIT_UNIFLOW, 1232, 11), 0);
+	CU_ASSERT_EQUAL(run_marks("default", TRAIT_UNIFLOW, 484, 11), 0);
+	CU_ASSERT_EQUAL(run_marks("default", TRAIT_BIFLOW, 1232, 4), 0);
+	CU_ASSERT_EQUAL(run_marks("full", TRAIT_UNIFLOW, 16384, 11), 0);
+	CU_ASSERT_EQUAL(run_marks("full", TRAIT_UNIFLOW, 1232, 5), 0);
+	/* A message that has no room for both: the mark then waits for the second. */
+	CU_ASSERT_TRUE(run_marks("default", TRAIT_UNIFLOW, 176, 5) > 1900);
+}
+
 /* ---- set-up ---- */
 
 static void
@@ -1137,7 +1223,7 @@ test_sizes(void)
 
 	flow.initiator = 12;
 	encoder_add_flow(encoder, &flow, &names);
-	CU_ASSERT_EQUAL(encoder_take(encoder, now, true, &message), 2);
+	CU_ASSERT_EQUAL_FATAL(encoder_take(encoder, now, true, &message), 1);
 	before = message[0].length;
 	CU_ASSERT_EQUAL(before, 1232);
 	CU_ASSERT_FALSE(encoder_set_message_size(encoder, 0));
@@ -1146,13 +1232,13 @@ test_sizes(void)
 	CU_ASSERT_FALSE(encoder_set_message_size(encoder, 16385));
 	CU_ASSERT_FALSE(encoder_set_message_size(encoder, 65536 + 1232));
 	encoder_add_flow(encoder, &flow, &names);
-	CU_ASSERT_EQUAL(encoder_take(encoder, now, true, &message), 2);
+	CU_ASSERT_EQUAL_FATAL(encoder_take(encoder, now, true, &message), 1);
 	CU_ASSERT_EQUAL(message[0].length, before);
 	CU_ASSERT_TRUE(encoder_set_message_size(encoder, 16384));
 	CU_ASSERT_TRUE(encoder_set_message_size(encoder, 512));
 	encoder_add_flow(encoder, &flow, &names);
-	CU_ASSERT_EQUAL(encoder_take(encoder, now, true, &message), 2);
-	CU_ASSERT_EQUAL(message[0].length, 512);
+	CU_ASSERT_EQUAL_FATAL(encoder_take(encoder, now, true, &message), 1);
+	CU_ASSERT_EQUAL(message[0].length, 508);
 }
 
 /* A smaller path between a take and the next record: what is open is closed, and goes out as it is. */
@@ -1647,6 +1733,7 @@ main(void)
 		{ "a host that is up for long", test_old_host },
 		{ "the time of a message", test_export_time },
 		{ "options that do not suit the file", test_refused },
+		{ "marks", test_marks },
 		{ "message sizes", test_sizes },
 		{ "a path that becomes smaller", test_shrink_while_open },
 		{ "any mixture", test_mixtures },

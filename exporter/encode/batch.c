@@ -68,6 +68,7 @@ open_message(struct batch *batch, enum stream stream)
 	memset(&batch->slot[batch->n_closed], 0, sizeof batch->slot[0]);
 	batch->slot[batch->n_closed].start = batch->at;
 	batch->slot[batch->n_closed].stream = stream;
+	batch->slot[batch->n_closed].mark = batch->mark;
 	batch->at += header_octets(batch);
 	batch->open = true;
 }
@@ -115,12 +116,23 @@ fits(const struct batch *batch, enum stream stream, size_t octets)
 	       && used + octets + 2 * padding_most(batch) <= batch->limit;
 }
 
+static size_t
+with_header(const struct batch *batch, uint16_t set, size_t octets)
+{
+	return octets + (batch->set == set ? 0 : SET_HEADER);
+}
+
+void
+batch_gather(struct batch *batch, enum stream stream, uint16_t set, size_t octets)
+{
+	if (batch->open && !fits(batch, stream, with_header(batch, set, octets)))
+		batch_end_message(batch);
+}
+
 uint8_t *
 batch_room(struct batch *batch, enum stream stream, uint16_t set, size_t octets)
 {
-	size_t need = octets + (batch->set == set ? 0 : SET_HEADER);
-
-	if (!fits(batch, stream, need)) {
+	if (!fits(batch, stream, with_header(batch, set, octets))) {
 		batch_end_message(batch);
 		if (header_octets(batch) + SET_HEADER + octets + padding_most(batch) > batch->limit)
 			return NULL;
@@ -147,6 +159,14 @@ batch_count(struct batch *batch, uint64_t packets, uint64_t octets)
 {
 	batch->slot[batch->n_closed].packets += packets;
 	batch->slot[batch->n_closed].octets += octets;
+}
+
+void
+batch_mark(struct batch *batch, uint64_t mark)
+{
+	batch->mark = mark;
+	if (batch->open)
+		batch->slot[batch->n_closed].mark = mark;
 }
 
 /* RFC 7011 section 3.1: Sequence Number counts Data Records sent before this message. */
@@ -214,7 +234,7 @@ batch_take(struct batch *batch, uint64_t now, bool partial, const struct message
 			write_header_netflow9(batch, i, now);
 		batch->message[i] = (struct message){ batch->octets + batch->slot[i].start, batch->slot[i].length,
 		                                      batch->slot[i].flow_records, batch->slot[i].packets,
-		                                      batch->slot[i].octets };
+		                                      batch->slot[i].octets, batch->slot[i].mark };
 	}
 	batch->n_taken = batch->n_closed;
 	*messages = batch->message;

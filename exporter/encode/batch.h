@@ -49,6 +49,7 @@ struct batch {
 		uint8_t stream;
 		uint64_t packets;       /* counted by the flow records */
 		uint64_t octets;
+		uint64_t mark;
 	} slot[BATCH_MESSAGES];
 	unsigned n_closed;          /* slot[n_closed] is the open message, if open */
 	unsigned n_taken;
@@ -56,6 +57,7 @@ struct batch {
 	uint32_t at;                /* next octet to write */
 	uint32_t set_start;
 	uint16_t set;               /* id of the open Set or NO_SET */
+	uint64_t mark;              /* see encoder_mark */
 
 	struct message message[BATCH_MESSAGES];
 	uint8_t octets[BATCH_OCTETS];
@@ -66,6 +68,9 @@ void batch_restart(struct batch *batch);
 
 /* Room for so many whole messages beside the open one? Also forgets what was taken. */
 bool batch_reserve(struct batch *batch, unsigned messages);
+
+/* Records of so many octets together are to stand in one message: ends the open one if it has no room for them. */
+void batch_gather(struct batch *batch, enum stream stream, uint16_t set, size_t octets);
 
 /* Where to write a record of so many octets in a Set of that id, in a message of that stream, opening and closing
  * both as needed; NULL if it fits no message. What was reserved must not have been used up. */
@@ -78,6 +83,9 @@ void batch_commit(struct batch *batch, size_t octets, enum record_class what);
 
 /* What the flow record that was just committed counts. */
 void batch_count(struct batch *batch, uint64_t packets, uint64_t octets);
+
+/* All of the flow of that number is inside. */
+void batch_mark(struct batch *batch, uint64_t mark);
 
 /* The next record starts a Set, or a message, of its own. */
 void batch_end_set(struct batch *batch);

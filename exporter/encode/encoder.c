@@ -41,6 +41,17 @@ room_of(const struct encoder *encoder, size_t message_size)
 	return message_size > overhead ? message_size - overhead : 0;
 }
 
+/* Both records of a flow fit one message, or at least each of them does. */
+static bool
+fit_records(struct encoder *encoder, unsigned kind, size_t room)
+{
+	struct recipe *original = &encoder->original[kind], *reply = &encoder->reply[kind];
+
+	if (encoder->options.records & TRAIT_UNIFLOW && recipe_fit(original, room / 2) && recipe_fit(reply, room / 2))
+		return true;
+	return recipe_fit(original, room) && recipe_fit(reply, room);
+}
+
 static bool
 fit_all(struct encoder *encoder, size_t message_size)
 {
@@ -51,7 +62,7 @@ fit_all(struct encoder *encoder, size_t message_size)
 	for (unsigned kind = 0; kind < KINDS; kind++) {
 		if (template_record_octets(&encoder->template[kind]) > room)
 			return false;
-		if (!recipe_fit(&encoder->original[kind], room) || !recipe_fit(&encoder->reply[kind], room))
+		if (!fit_records(encoder, kind, room))
 			return false;
 	}
 	return true;
@@ -148,16 +159,28 @@ encoder_set_message_size(struct encoder *encoder, size_t octets)
 	return true;
 }
 
+/* A record that is about to be written. */
+struct measured {
+	const struct recipe *recipe;
+	size_t octets;
+	struct piece piece[TEMPLATE_FIELDS];
+};
+
 static void
-add_record(struct encoder *encoder, const struct recipe *recipe, const struct flow *flow, const struct names *names)
+measure(struct measured *measured, const struct recipe *recipe, const struct flow *flow, const struct names *names)
+{
+	measured->recipe = recipe;
+	measured->octets = recipe_measure(recipe, flow, names, measured->piece);
+}
+
+static void
+add_record(struct encoder *encoder, const struct measured *measured, const struct flow *flow, const struct names *names)
 {
 	struct batch *batch = &encoder->batch;
-	struct piece piece[TEMPLATE_FIELDS];
-	size_t octets = recipe_measure(recipe, flow, names, piece);
-	uint8_t *at = batch_room(batch, STREAM_FLOWS, recipe->id, octets);
+	uint8_t *at = batch_room(batch, STREAM_FLOWS, measured->recipe->id, measured->octets);
 
-	recipe_write(recipe, flow, names, piece, batch->boot, at);
-	batch_commit(batch, octets, RECORD_FLOW);
+	recipe_write(measured->recipe, flow, names, measured->piece, batch->boot, at);
+	batch_commit(batch, measured->octets, RECORD_FLOW);
 }
 
 bool
@@ -165,17 +188,29 @@ encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct 
 {
 	const unsigned kind = flow_kind(flow);
 	const bool uniflow = encoder->options.records & TRAIT_UNIFLOW;
+	const bool pair = uniflow && flow->reply.packets;
+	struct measured original, reply;
 
 	if (!batch_reserve(&encoder->batch, 2))
 		return false;
-	add_record(encoder, &encoder->original[kind], flow, names);
+	measure(&original, &encoder->original[kind], flow, names);
+	if (pair)
+		measure(&reply, &encoder->reply[kind], flow, names);
+	batch_gather(&encoder->batch, STREAM_FLOWS, original.recipe->id, original.octets + (pair ? reply.octets : 0));
+	add_record(encoder, &original, flow, names);
 	batch_count(&encoder->batch, flow->original.packets + (uniflow ? 0 : flow->reply.packets),
 	            flow->original.octets + (uniflow ? 0 : flow->reply.octets));
-	if (!uniflow || !flow->reply.packets)
+	if (!pair)
 		return true;
-	add_record(encoder, &encoder->reply[kind], flow, names);
+	add_record(encoder, &reply, flow, names);
 	batch_count(&encoder->batch, flow->reply.packets, flow->reply.octets);
 	return true;
+}
+
+void
+encoder_mark(struct encoder *encoder, uint64_t mark)
+{
+	batch_mark(&encoder->batch, mark);
 }
 
 /* How many messages so many octets of small records take at most: two in a row hold more than one could, and what the

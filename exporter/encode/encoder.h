@@ -66,8 +66,13 @@ void encoder_restart(struct encoder *encoder);
  * nothing changes. */
 bool encoder_set_message_size(struct encoder *encoder, size_t octets);
 
-/* Adds the records of one flow: a pair of uniflows (the reply's only if it had packets) or one biflow. */
+/* Adds the records of one flow: a pair of uniflows (the reply's only if it had packets) or one biflow. The pair stands in
+ * one message, unless one record alone takes more than half of the largest. */
 bool encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names);
+
+/* Flows are counted by whoever adds them: mark is the number of the last one that was added, or left out. Each message
+ * tells the last mark that was set while it, or one before it, was open. */
+void encoder_mark(struct encoder *encoder, uint64_t mark);
 
 /* Adds all Template Records, in messages of their own. */
 bool encoder_add_templates(struct encoder *encoder);
