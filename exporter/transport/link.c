@@ -20,7 +20,6 @@
 #define HANDLER_INTERVAL SECOND     /* between two calls of refused() */
 #define YOUNG (5 * SECOND)          /* a session refused at this age never worked */
 #define RECENT (5 * SECOND)         /* an error is no more than this old, or the trouble is over */
-#define TRAILS 9                    /* this session and eight earlier ones or attempts */
 
 enum state {
 	LOOKING,                    /* up the name */
@@ -28,12 +27,6 @@ enum state {
 	OPEN,
 	WAITING,                    /* for the next attempt */
 	GONE,                       /* adopted, and the other end has left */
-};
-
-/* The two ends of a session: what the kernel's connection tracking will report of us. */
-struct trail {
-	union endpoint local;
-	union endpoint remote;
 };
 
 struct link {
@@ -65,8 +58,7 @@ struct link {
 	uint64_t sent_before;       /* messages, when that was */
 	int64_t refused_at;         /* last call of the handler */
 
-	struct trail trail[TRAILS];
-	size_t trails;              /* ever; the next one goes to this modulo TRAILS */
+	struct receipts *own;       /* if nobody gave any */
 };
 
 static void try_answers(struct link *link);
@@ -85,7 +77,8 @@ look_within(struct link *link, unsigned seconds)
 static void
 remember_trail(struct link *link)
 {
-	struct trail *trail = &link->trail[link->trails++ % TRAILS];
+	struct receipts *receipts = link->session.receipts;
+	struct trail *trail = &receipts->trail[receipts->trails++ % TRAILS];
 	socklen_t length = sizeof trail->local;
 
 	*trail = (struct trail) { .remote = link->session.remote };
@@ -415,7 +408,7 @@ on_ready(gpointer data)
 }
 
 static struct link *
-link_new(const char *name, const struct carrier *carrier, void *data)
+link_new(const char *name, const struct carrier *carrier, struct receipts *receipts, void *data)
 {
 	struct link *link = g_new0(struct link, 1);
 
@@ -423,8 +416,10 @@ link_new(const char *name, const struct carrier *carrier, void *data)
 	link->data = data;
 	link->timer = wakeup_new(on_timer, link);
 	link->look = wakeup_new(on_look, link);
+	link->own = receipts ? NULL : g_new0(struct receipts, 1);
 	link->session = (struct session) {
 		.carrier = carrier,
+		.receipts = receipts ? receipts : link->own,
 		.fd = -1,
 		.watch = wakeup_new(on_ready, link),
 		.notify = wakeup_new(on_notes, link),
@@ -457,7 +452,7 @@ link_open(const struct link_options *options, const struct link_handler *handler
 
 	if (!read_addresses(options, &literal, &source, error))
 		return NULL;
-	struct link *link = link_new(options->name, carriers[options->transport], data);
+	struct link *link = link_new(options->name, carriers[options->transport], options->receipts, data);
 	link->host = g_strdup(options->host);
 	link->port = options->port;
 	link->literal = literal;
@@ -474,7 +469,7 @@ link_open(const struct link_options *options, const struct link_handler *handler
 struct link *
 link_adopt(int fd, const char *name, size_t queue, void (*closed)(void *data), void *data)
 {
-	struct link *link = link_new(name, &adopted_carrier, data);
+	struct link *link = link_new(name, &adopted_carrier, NULL, data);
 
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	link->closed = closed;
@@ -502,6 +497,18 @@ link_drop(struct link *link, const struct message *messages, size_t n)
 	session_dropped(&link->session, DROP_NO_SESSION, messages, n);
 }
 
+uint64_t
+link_mark(const struct link *link)
+{
+	return link->session.receipts->out;
+}
+
+void
+link_keep(struct link *link)
+{
+	link->session.keep = true;
+}
+
 bool
 link_is_open(const struct link *link)
 {
@@ -525,8 +532,9 @@ link_carries(const struct link *link, const struct flow *flow)
 {
 	if (flow->protocol != link->session.carrier->protocol)
 		return false;
-	for (size_t i = 0; i < MIN(link->trails, TRAILS); i++)
-		if (trail_matches(&link->trail[i], flow))
+	const struct receipts *receipts = link->session.receipts;
+	for (size_t i = 0; i < MIN(receipts->trails, TRAILS); i++)
+		if (trail_matches(&receipts->trail[i], flow))
 			return true;
 	return false;
 }
@@ -543,6 +551,10 @@ link_stop(struct link *link, unsigned patience)
 	struct session *session = &link->session;
 
 	finish_session(session, g_get_monotonic_time() + patience * INT64_C(1000));
+	if (session->kept)
+		g_message("collector %s: %" G_GUINT64_FORMAT " flow records were waiting and stay for the next start",
+		          link->name, session->kept);
+	session->kept = 0;
 	if (link->lookup)
 		resolve_cancel(g_steal_pointer(&link->lookup));
 	GSource **wakeups[] = { &link->timer, &link->look, &session->watch, &session->notify };
@@ -557,5 +569,6 @@ link_close(struct link *link, unsigned patience)
 	g_free(link->name);
 	g_free(link->host);
 	g_free(link->said);
+	g_free(link->own);
 	g_free(link);
 }

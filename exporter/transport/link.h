@@ -32,6 +32,7 @@ struct link_options {
 	                             * UDP: the most, after 1, 2, 4 ..., for these attempts bother nobody */
 	unsigned resolve;           /* seconds between looks at the DNS name */
 	size_t queue;               /* TCP: octets that may wait for a slow collector */
+	struct receipts *receipts;  /* what has been sent, in memory that outlives the link; NULL: nobody asks later */
 };
 
 /* Called from the main loop, never from inside link_send; they may call link_send but not link_close. Any may be
@@ -48,6 +49,7 @@ struct link_handler {
 };
 
 struct link;
+struct receipts;
 
 /* Starts a link; name resolution and connection happen later, off this call. The options' strings are copied. Fails
  * only over options that can never work: a source address that is none. */
@@ -62,8 +64,15 @@ struct link *link_adopt(int fd, const char *name, size_t queue, void (*closed)(v
  * allocation, no blocking. */
 void link_send(struct link *link, const struct message *messages, size_t n);
 
-/* Counts messages as dropped that their owner will not send. */
+/* Counts messages as dropped that their owner will not send; there is no session. */
 void link_drop(struct link *link, const struct message *messages, size_t n);
+
+/* The mark of the last message that is out or was dropped, with all that came before it. */
+uint64_t link_mark(const struct link *link);
+
+/* From now on what cannot be sent is neither counted as dropped nor given up: its mark stays behind, so that the process
+ * that goes on with the same receipts sends it. */
+void link_keep(struct link *link);
 
 /* True while there is a session to send to. */
 bool link_is_open(const struct link *link);

@@ -13,6 +13,7 @@ struct end {
 	uint16_t flow_records;
 	uint64_t flow_packets;
 	uint64_t flow_octets;
+	uint64_t mark;
 };
 
 struct queue {
@@ -65,17 +66,45 @@ queue_put(struct queue *queue, const struct message *message, size_t sent)
 	queue->used += rest;
 	queue->left += sent;        /* only into an empty queue does a message come torn */
 	queue->end[(queue->first + queue->count++) % queue->ends] =
-		(struct end) { message->length, message->flow_records, message->flow_packets, message->flow_octets };
+		(struct end) { message->length, message->flow_records, message->flow_packets, message->flow_octets,
+		               message->mark };
 	return true;
 }
 
-int
-queue_peek(const struct queue *queue, struct iovec piece[2])
+void
+queue_mark(struct queue *queue, uint64_t mark)
 {
-	size_t before_wrap = MIN(queue->used, queue->size - queue->head);
+	struct end *newest = &queue->end[(queue->first + queue->count - 1) % queue->ends];
+
+	newest->mark = MAX(newest->mark, mark);
+}
+
+/* Returns how many octets these messages have that are still here. */
+static size_t
+expect(const struct queue *queue, struct receipts *receipts)
+{
+	size_t n = MIN(queue->count, RECEIPTS_MOST), octets = 0;
+
+	receipts_clear(receipts);
+	for (size_t i = 0; i < n; i++) {
+		const struct end *end = &queue->end[(queue->first + i) % queue->ends];
+		octets += end->length - (i ? 0 : queue->left);
+		receipts->expect[i].octets = octets;
+		receipts->expect[i].mark = end->mark;
+	}
+	receipts->header[0].msg_len = 0;
+	receipts_arm(receipts, true, n);
+	return octets;
+}
+
+int
+queue_peek(const struct queue *queue, struct iovec piece[2], struct receipts *receipts)
+{
+	size_t octets = expect(queue, receipts);
+	size_t before_wrap = MIN(octets, queue->size - queue->head);
 
 	piece[0] = (struct iovec) { queue->octets + queue->head, before_wrap };
-	piece[1] = (struct iovec) { queue->octets, queue->used - before_wrap };
+	piece[1] = (struct iovec) { queue->octets, octets - before_wrap };
 	return piece[1].iov_len ? 2 : 1;
 }
 
@@ -95,7 +124,8 @@ queue_take(struct queue *queue, struct message *message, bool unsent)
 	if (!queue->count || (queue->left < end->length && !unsent))
 		return false;
 	*message = (struct message) { .length = end->length, .flow_records = end->flow_records,
-	                              .flow_packets = end->flow_packets, .flow_octets = end->flow_octets };
+	                              .flow_packets = end->flow_packets, .flow_octets = end->flow_octets,
+	                              .mark = end->mark };
 	queue->left -= MIN(queue->left, end->length);
 	queue->first = (queue->first + 1) % queue->ends;
 	queue->count--;

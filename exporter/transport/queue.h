@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "message.h"
+#include "receipts.h"
 
 /* What waits for a slow reader of a stream: a ring of octets, and beside it a ring that remembers where messages end
  * and how many flow records each holds, so that every one of them is counted in the end as sent or as dropped. All
@@ -26,8 +27,11 @@ bool queue_is_empty(const struct queue *queue);
  * nothing and false. An empty queue always has room. */
 bool queue_put(struct queue *queue, const struct message *message, size_t sent);
 
-/* What waits, oldest first, as at most two pieces; returns how many. */
-int queue_peek(const struct queue *queue, struct iovec piece[2]);
+/* The newest message now carries at least this mark: what it stands for is given up. */
+void queue_mark(struct queue *queue, uint64_t mark);
+
+/* The oldest messages, RECEIPTS_MOST at most, as at most two pieces; returns how many. Arms the receipts for them. */
+int queue_peek(const struct queue *queue, struct iovec piece[2], struct receipts *receipts);
 
 /* These many octets from the front have left. */
 void queue_advance(struct queue *queue, size_t octets);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "queue.h"
 #include "session.h"
 #include "wakeup.h"
 
@@ -36,6 +37,32 @@ session_note(struct session *session, unsigned note, int error)
 		session->open = false;
 	session->notes |= note;
 	wakeup_at(session->notify, WAKEUP_NOW);
+}
+
+static void
+drop(struct session *session, enum drop_reason reason, const struct message *message)
+{
+	struct drops *dropped = &session->counters.dropped[reason];
+
+	session->counters.flow_records_dropped += message->flow_records;
+	dropped->flow_records += message->flow_records;
+	dropped->packets += message->flow_packets;
+	dropped->octets += message->flow_octets;
+	/* What waits before it must not be taken for sent. */
+	if (session->queue && !queue_is_empty(session->queue))
+		queue_mark(session->queue, message->mark);
+	else
+		receipts_out(session->receipts, message->mark);
+}
+
+void
+session_dropped(struct session *session, enum drop_reason reason, const struct message *messages, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (session->keep)
+			session->kept += messages[i].flow_records;
+		else
+			drop(session, reason, &messages[i]);
 }
 
 bool

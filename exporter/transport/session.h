@@ -11,6 +11,7 @@
 #include "counters.h"
 #include "endpoint.h"
 #include "message.h"
+#include "receipts.h"
 
 /* One socket and what is known of it: what link.c, which gives it its life, shares with the carriers, which know how to
  * push octets through it. A carrier never closes the socket and never calls a handler. It notes what happened, and the
@@ -43,6 +44,9 @@ struct session {
 	bool segmentation;          /* UDP: the kernel cuts runs of messages into datagrams */
 	size_t queue_size;          /* streams: octets that may wait */
 	struct queue *queue;        /* streams: NULL while there is no session */
+	struct receipts *receipts;
+	bool keep;                  /* what is not sent is not dropped: another process will send it */
+	uint64_t kept;              /* flow records */
 
 	struct link_counters counters;
 };
@@ -92,19 +96,10 @@ session_sent(struct session *session, const struct message *message)
 	session->counters.flow_records_sent += message->flow_records;
 	session->counters.flow_packets_sent += message->flow_packets;
 	session->counters.flow_octets_sent += message->flow_octets;
+	receipts_out(session->receipts, message->mark);
 }
 
-static inline void
-session_dropped(struct session *session, enum drop_reason reason, const struct message *messages, size_t n)
-{
-	struct drops *dropped = &session->counters.dropped[reason];
-
-	for (size_t i = 0; i < n; i++) {
-		session->counters.flow_records_dropped += messages[i].flow_records;
-		dropped->flow_records += messages[i].flow_records;
-		dropped->packets += messages[i].flow_packets;
-		dropped->octets += messages[i].flow_octets;
-	}
-}
+/* Counts messages that will not be sent; they are the oldest that are not, but for those in the queue. */
+void session_dropped(struct session *session, enum drop_reason reason, const struct message *messages, size_t n);
 
 #endif

@@ -13,7 +13,6 @@
  * while the kernel takes it; the rest waits in a bounded queue, whole messages or nothing, because a reader of a stream
  * never finds back into it after a torn message. */
 
-#define BATCH 64                    /* messages a system call */
 #define LARGEST_PAYLOAD 16384       /* octets: a stream has no path limit, but a reader wants its messages in time */
 
 /* A collector that takes nothing and says nothing for half a minute is gone, whether we were sending or not. */
@@ -56,6 +55,16 @@ lose(struct session *session, int error)
 	session_note(session, SESSION_LOST, error);
 }
 
+/* sendmsg, but in a way that a later process finds out how much was taken. The receipts are armed. */
+static ssize_t
+send_pieces(struct session *session, struct iovec *piece, size_t n)
+{
+	struct mmsghdr *header = &session->receipts->header[0];
+
+	header->msg_hdr = (struct msghdr) { .msg_iov = piece, .msg_iovlen = n };
+	return sendmmsg(session->fd, header, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : (ssize_t)header->msg_len;
+}
+
 /* Hands the kernel as much as it takes. Returns zero, also if something still waits, or errno. */
 static int
 flush(struct session *session)
@@ -64,8 +73,8 @@ flush(struct session *session)
 	struct message message;
 
 	while (!queue_is_empty(session->queue)) {
-		struct msghdr header = { .msg_iov = piece, .msg_iovlen = queue_peek(session->queue, piece) };
-		ssize_t n = sendmsg(session->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+		int pieces = queue_peek(session->queue, piece, session->receipts);
+		ssize_t n = send_pieces(session, piece, pieces);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -93,18 +102,34 @@ settle(struct session *session, const struct message *messages, size_t octets)
 	return i;
 }
 
+static void
+expect(struct receipts *receipts, const struct message *messages, size_t n)
+{
+	uint64_t octets = 0;
+
+	receipts_clear(receipts);
+	for (size_t i = 0; i < n; i++) {
+		octets += messages[i].length;
+		receipts->expect[i].octets = octets;
+		receipts->expect[i].mark = messages[i].mark;
+	}
+	receipts->header[0].msg_len = 0;
+	receipts_arm(receipts, true, n);
+}
+
 /* Sends past the empty queue until the kernel has enough. Returns how many messages are dealt with. */
 static size_t
 send_through(struct session *session, const struct message *messages, size_t n)
 {
-	struct iovec octets[BATCH];
+	struct iovec octets[RECEIPTS_MOST];
 	size_t done = 0;
 
 	while (done < n && queue_is_empty(session->queue)) {
-		struct msghdr header = { .msg_iov = octets, .msg_iovlen = MIN(n - done, BATCH) };
-		for (size_t i = 0; i < header.msg_iovlen; i++)
+		size_t together = MIN(n - done, RECEIPTS_MOST);
+		for (size_t i = 0; i < together; i++)
 			octets[i] = (struct iovec) { (void *)messages[done + i].octets, messages[done + i].length };
-		ssize_t sent = sendmsg(session->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+		expect(session->receipts, messages + done, together);
+		ssize_t sent = send_pieces(session, octets, together);
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0 && errno != EAGAIN)

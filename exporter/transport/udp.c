@@ -15,7 +15,6 @@
  * Messages leave with the don't-fragment bit. One that proves too long for the path goes out once more in fragments,
  * because it holds records that exist nowhere else any more; the encoder hears of the new size. */
 
-#define BATCH 64                    /* messages a system call */
 #define SEGMENTS_LEAST 8            /* fewer leave one by one */
 #define SEGMENTS 64                 /* datagrams the kernel cuts from one send, UDP_MAX_SEGMENTS of Linux 4.18 */
 #define LARGEST_SEND 65507          /* octets: the largest UDP payload in an IPv4 packet */
@@ -37,6 +36,8 @@ struct run {
 	size_t n;
 };
 
+#define BATCH RECEIPTS_MOST         /* messages a system call */
+
 /* Room for the control message that has one send cut into datagrams. */
 union segmentation {
 	char space[CMSG_SPACE(sizeof(uint16_t))];
@@ -46,7 +47,6 @@ union segmentation {
 struct batch {
 	struct run run[BATCH];
 	size_t runs;
-	struct mmsghdr header[BATCH];
 	struct iovec octets[BATCH];
 	union segmentation control[BATCH];
 };
@@ -200,22 +200,25 @@ ask_segmentation(struct msghdr *header, union segmentation *control, uint16_t le
 	memcpy(CMSG_DATA(message), &length, sizeof length);
 }
 
+/* The headers are the receipts. */
 static void
-fill_batch(struct batch *batch, const struct message *messages, size_t n, bool segmentation)
+fill_batch(struct batch *batch, struct receipts *receipts, const struct message *messages, size_t n, bool segmentation)
 {
 	batch->runs = 0;
+	receipts_clear(receipts);
 	for (size_t i = 0; i < n; i++)
 		batch->octets[i] = (struct iovec) { (void *)messages[i].octets, messages[i].length };
 	for (size_t i = 0; i < n; ) {
 		struct run *run = &batch->run[batch->runs];
-		struct mmsghdr *header = &batch->header[batch->runs];
+		struct mmsghdr *header = &receipts->header[batch->runs];
 		*run = (struct run) { messages + i, measure_run(messages + i, n - i, segmentation) };
 		*header = (struct mmsghdr) { .msg_hdr = { .msg_iov = batch->octets + i, .msg_iovlen = run->n } };
 		if (run->n > 1)
 			ask_segmentation(&header->msg_hdr, &batch->control[batch->runs], messages[i].length);
-		batch->runs++;
 		i += run->n;
+		receipts->expect[batch->runs++].mark = messages[i - 1].mark;
 	}
+	receipts_arm(receipts, false, batch->runs);
 }
 
 static void
@@ -229,10 +232,11 @@ static int
 send_fragmented(struct session *session, const struct message *message)
 {
 	const struct family *family = family_of(session);
+	struct batch batch;
 
+	fill_batch(&batch, session->receipts, message, 1, false);
 	set_option(session, family->level, family->discover, IP_PMTUDISC_DONT);
-	ssize_t sent = send(session->fd, message->octets, message->length, MSG_NOSIGNAL);
-	int error = sent < 0 ? errno : 0;
+	int error = sendmmsg(session->fd, session->receipts->header, 1, MSG_NOSIGNAL) < 0 ? errno : 0;
 	set_option(session, family->level, family->discover, IP_PMTUDISC_DO);
 	return error;
 }
@@ -296,12 +300,12 @@ send_batch(struct session *session, const struct message *messages, size_t n, bo
 	struct batch batch;
 	bool smooth = true, again = false;
 
-	fill_batch(&batch, messages, n, segmentation);
-	for (size_t at = 0; at < batch.runs; ) {
-		int sent = sendmmsg(session->fd, batch.header + at, batch.runs - at, MSG_NOSIGNAL);
+	for (size_t at = 0; at < n; ) {
+		fill_batch(&batch, session->receipts, messages + at, n - at, segmentation);
+		int sent = sendmmsg(session->fd, session->receipts->header, batch.runs, MSG_NOSIGNAL);
 		int error = sent < 0 ? errno : 0;
-		for (int i = 0; i < sent; i++)
-			count_sent(session, &batch.run[at++]);
+		for (int i = 0; i < sent; at += batch.run[i++].n)
+			count_sent(session, &batch.run[i]);
 		if (!error || error == EINTR) {
 			again = false;
 			continue;
@@ -312,10 +316,11 @@ send_batch(struct session *session, const struct message *messages, size_t n, bo
 			continue;
 		}
 		smooth = false;
-		if (batch.run[at].n > 1 && !is_full(error))
-			settle_run(session, &batch.run[at++], error);
+		at += batch.run[0].n;
+		if (batch.run[0].n > 1 && !is_full(error))
+			settle_run(session, &batch.run[0], error);
 		else
-			settle_message(session, &batch.run[at++], error);
+			settle_message(session, &batch.run[0], error);
 	}
 	return smooth;
 }
