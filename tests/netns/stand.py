@@ -196,6 +196,11 @@ def collector(name, sink, **options):
     return f"[collector {name}]\n" + "".join(f"{k.replace('_', '-')} = {v}\n" for k, v in options.items())
 
 
+def place(configuration, live, run):
+    """The configuration with paths of its own."""
+    return configuration.replace("@LIVE@", str(live)).replace("@RUN@", str(run))
+
+
 class Daemon:
     """peerflowd in a namespace; what it tells the service manager is kept in states."""
 
@@ -219,8 +224,7 @@ class Daemon:
             self.wait_state("READY=1", 1)
 
     def write(self, configuration):
-        self.path.write_text(configuration.replace("@LIVE@", str(self.live)).replace("@RUN@", str(self.run)),
-                             encoding="utf-8")
+        self.path.write_text(place(configuration, self.live, self.run), encoding="utf-8")
 
     def text(self):
         return self.program.text()

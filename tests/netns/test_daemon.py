@@ -26,7 +26,8 @@ def attempt(where, configuration, *wrap, environment=None, arguments=None, secon
     """Runs the daemon to its end: (exit status, lines on standard error, standard output). It is stopped if it runs."""
     path = where.lab.directory / "attempt.conf"
     if configuration is not None:
-        path.write_text(configuration.replace("@LIVE@", str(where.lab.directory / "live")), encoding="utf-8")
+        path.write_text(stand.place(configuration, where.lab.directory / "live", where.lab.directory / "run"),
+                        encoding="utf-8")
     command = [*wrap, lib.PEERFLOWD, *(arguments if arguments is not None else ("--config", str(path)))]
     with where.router.entered():
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -125,7 +126,7 @@ def start_system(checks, lab):
     refuses(checks, "no netfilter netlink", attempt(where, good, environment={
         "LD_PRELOAD": str(stand.PRELOAD / "refuse_netfilter.so"), "ASAN_OPTIONS": "verify_asan_link_order=0"}),
             os.EX_UNAVAILABLE, r"netfilter netlink.*Protocol not supported")
-    missing = good.replace("@LIVE@", str(lab.directory / "live")).replace(str(lab.directory), "/proc/nowhere")
+    missing = good.replace("@LIVE@", "/proc/nowhere/live").replace("@RUN@", str(lab.directory / "run"))
     refuses(checks, "live socket impossible", attempt(where, missing), os.EX_OSERR, r"live-socket /proc/nowhere/live: ")
     in_the_way = lab.directory / "live"
     in_the_way.write_text("precious", encoding="ascii")
@@ -141,17 +142,23 @@ def start_memory(checks, lab):
     where = stand.Stand(lab)
     configuration = where.configuration([collector("a", ("192.0.2.2", 4739))])
     ends, wrong, lines = {}, [], set()
-    for kib in (*range(8700, 10300, 20), *range(10300, 20000, 500)):
+
+    def end(kib):
         status, err, _ = attempt(where, configuration, "prlimit", f"--as={kib * 1024}", seconds=0.3)
         before_main = err and not err[0].startswith("peerflowd: ")
         stopped = status == -signal.SIGTERM and "ran until" in err[-1]      # before it listened to the signal
-        kind = "before main" if before_main else 0 if stopped else status
+        return "before main" if before_main else 0 if stopped else status, status, err
+
+    loaded = next(kib for kib in range(8000, 400000, 1000) if end(kib)[0] != "before main")
+    enough = next(kib for kib in range(loaded, 400000, 2000) if end(kib)[0] == 0)
+    for kib in range(loaded - 1000, enough + 2000, (enough - loaded + 3000) // 100):
+        kind, status, err = end(kib)
         ends[kind] = ends.get(kind, 0) + 1
         if kind == os.EX_OSERR:
             lines.add(re.sub(r"\d+", "N", err[-1]))
         if kind not in ("before main", os.EX_OSERR, 0):
             wrong.append((kib, status, err))
-    print(f"# exit statuses: {ends}; last lines: {sorted(lines)}")
+    print(f"# the loader needs {loaded} KiB, all together {enough}; exit statuses: {ends}; last lines: {sorted(lines)}")
     checks.equal("too little memory: neither started nor EX_OSERR", [], wrong)
     checks.true("too little memory: both ends were met", ends.get(os.EX_OSERR) and ends.get(0),
                 f"expected statuses 71 and 0, got {ends}")
@@ -197,7 +204,7 @@ def questions(checks, lab):
                  [("a", "IPFIX", "uniflow", "default"), ("b", "IPFIX", "biflow", "default"),
                   ("c", "NetFlow v9", "uniflow", "nfdump"), ("d", "IPFIX", "uniflow", "full")],
                  re.findall(r"^collector (\S+): ([^,]+), (\w+), \S+/(\w+)\.template$", out, re.M))
-    for word in ("256", "288", "320", "384", "sourceIPv4Address", "reverseOctetDeltaCount", "conntrackMark",
+    for word in ("256", "288", "320", "448", "sourceIPv4Address", "reverseOctetDeltaCount", "conntrackMark",
                  "ciscoUserName"):
         checks.true(f"--print-templates tells of {word}", word in out, f"got {out[:300]!r}…")
     checks.equal("--version", (0, [], True),
