@@ -14,6 +14,7 @@
 #include "ledger.h"
 #include "live.h"
 #include "output.h"
+#include "plain.h"
 #include "region.h"
 #include "source/links.h"
 #include "source/routes.h"
@@ -156,7 +157,7 @@ add_interface(uint32_t index, const char *name, void *data)
 	GArray *interfaces = data;
 	struct interface_name one = { .index = index };
 
-	g_strlcpy(one.name, name, sizeof one.name);
+	plain_copy(one.name, sizeof one.name, name);
 	g_array_append_val(interfaces, one);
 }
 
@@ -330,6 +331,8 @@ set_identity(struct exporter *exporter, const struct config *config)
 	if (!config->has_domain_id && !if_nametoindex(config->interface))
 		g_message("there is no interface %s: the Observation Domain id comes from another one; "
 		          "observation-domain-id in [exporter] settles it", config->interface);
+	plain_copy(exporter->identity.domain_name, sizeof exporter->identity.domain_name,
+	           config->domain_name ? config->domain_name : g_get_host_name());
 	exporter->identity.enterprise = config->enterprise_number;
 	exporter->identity.template_directory = config->template_directory;
 	if (config->enterprise_number == DOCUMENTATION_ENTERPRISE)
@@ -340,7 +343,9 @@ set_identity(struct exporter *exporter, const struct config *config)
 static bool
 check_config(const struct config *config, FILE *out, GError **error)
 {
-	struct output_identity identity = { 1, config->enterprise_number, config->template_directory, NULL, 0, NULL };
+	const struct output_identity identity = {
+		.domain = 1, .enterprise = config->enterprise_number, .template_directory = config->template_directory,
+	};
 	g_autoptr(peers_t) peers = NULL;
 
 	if (config->peers_file && !(peers = peers_load(config->peers_file, error)))

@@ -13,6 +13,19 @@ struct name {
 	uint16_t length;            /* octets, at least 1 */
 };
 
+/* The octets of a name that fit into so many, cut in front of a character, never inside one. */
+static inline uint16_t
+name_octets(const struct name *name, uint16_t limit)
+{
+	uint16_t octets = name->length;
+
+	if (octets <= limit)
+		return octets;
+	for (octets = limit; octets > 0 && ((uint8_t)name->text[octets] & 0xc0) == 0x80; octets--)
+		;
+	return octets;
+}
+
 /* What there is to say of one end of a flow. */
 enum identity_word {
 	WORD_PEER,                  /* the peer that has this very address */

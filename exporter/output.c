@@ -15,6 +15,7 @@ enum {
 	PAYLOAD_MOST = 16384,           /* what an encoder builds */
 	QUEUE_VIEWER = 4 << 20,
 	REFRESH_VIEWER = 60,
+	WHO_A_SECOND = 256,             /* rows: some 30 kB, and 100 000 peers in six and a half minutes */
 };
 
 struct output {
@@ -34,6 +35,9 @@ struct output {
 	struct drops sent[2];           /* a second before that, and two */
 	struct drops suspected;         /* of what was sent, up to where the ledger holds it for lost, perhaps */
 	struct gap metering, exporting; /* totals as last told to the collector */
+	uint64_t names_version;         /* of the rows of names that are being told */
+	uint32_t row;                   /* the next one */
+	uint32_t rows_left;             /* to be told, from there around; may be more than there are */
 };
 
 /* Which gaps are told by which record. Those of others are not this collector's business. */
@@ -212,12 +216,60 @@ has_news(const struct output *output)
 }
 
 static void
+add_domain_name(struct output *output)
+{
+	if (encoder_add_domain_name(output->encoder, output->identity->domain_name))
+		return;
+	send_messages(output, true);
+	encoder_add_domain_name(output->encoder, output->identity->domain_name);
+}
+
+/* Whom prefixes stand for. A viewer is told with each flow and needs no table. */
+
+static void
+tell_all_names(struct output *output)
+{
+	output->rows_left = UINT32_MAX;
+}
+
+static void
+add_row(struct output *output, const struct names *names, const struct names_row *row)
+{
+	if (encoder_add_who(output->encoder, row, names))
+		return;
+	send_messages(output, false);
+	encoder_add_who(output->encoder, row, names);
+}
+
+/* A part of it; true if there was something to tell. */
+static bool
+tell_names(struct output *output)
+{
+	const struct names *names = output->identity->names;
+
+	if (!output->collector || !encoder_tells_who(output->encoder) || !names || !names->n_rows)
+		return false;
+	if (output->names_version != output->identity->names_version)
+		tell_all_names(output);
+	output->names_version = output->identity->names_version;
+	output->rows_left = MIN(output->rows_left, names->n_rows);
+	if (!output->rows_left)
+		return false;
+	for (unsigned n = 0; n < WHO_A_SECOND && output->rows_left; n++, output->rows_left--) {
+		output->row = output->row < names->n_rows ? output->row : 0;
+		add_row(output, names, &names->row[output->row++]);
+	}
+	return true;
+}
+
+static void
 add_tables(struct output *output)
 {
 	const struct link_counters *counters = link_counters(output->link);
 	const struct exporter_statistics statistics = { counters->octets_sent, counters->messages_sent,
 	                                                counters->flow_records_sent };
 
+	add_domain_name(output);
 	for (size_t i = 0; i < output->identity->n_interfaces; i++)
 		if (!encoder_add_interface(output->encoder, &output->identity->interface[i])) {
 			send_messages(output, true);
@@ -328,8 +380,10 @@ output_refresh(struct output *output)
 	if (!link_is_open(output->link))
 		return;
 	/* A stream loses nothing: what its words mean is said once (RFC 7011 section 8, RFC 5610 section 3). */
-	if (!is_stream(output))
+	if (!is_stream(output)) {
 		add_words(output);
+		tell_all_names(output);
+	}
 	add_tables(output);
 	send_messages(output, true);
 }
@@ -337,21 +391,23 @@ output_refresh(struct output *output)
 void
 output_tick(struct output *output)
 {
-	if (!output->identity->ledger)
-		return;
-	if (output->collector)
+	if (output->collector && output->identity->ledger)
 		account_for_refusals(output);
 	output_account(output);
-	if (!link_is_open(output->link) || !has_news(output))
+	if (!link_is_open(output->link))
 		return;
-	add_gaps(output);
-	send_messages(output, true);
+	const bool news = output->identity->ledger && has_news(output);
+	if (news)
+		add_gaps(output);
+	if (tell_names(output) || news)
+		send_messages(output, true);
 }
 
 /* RFC 7011 section 8.4: over UDP several copies of the templates, in messages of their own, before the first data. */
 static void
 begin_session(struct output *output)
 {
+	tell_all_names(output);
 	if (!is_stream(output))
 		add_templates(output);
 	add_words(output);

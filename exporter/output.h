@@ -28,6 +28,9 @@ struct output_identity {
 	const struct interface_name *interface;
 	size_t n_interfaces;
 	struct ledger *ledger;      /* where outputs enter what they lost; NULL: nowhere */
+	char domain_name[65];       /* what the Observation Domain is called; "": nothing to say */
+	const struct names *names;  /* whose rows say whom each prefix stands for, good during output_tick; or NULL */
+	uint64_t names_version;     /* another one for other rows */
 };
 
 /* Loads the collector's template, builds the encoder and starts the link. Both arguments must outlive the output.
@@ -61,7 +64,7 @@ bool output_flush(struct output *output, bool partial);
 void output_account(struct output *output);
 
 /* To be called every second. Accounts, also for what was sent and came back refused, and tells the collector what is lost
- * if it does not know. */
+ * if it does not know, and whom prefixes stand for: a few rows each time, so that a large mesh delays nothing. */
 void output_tick(struct output *output);
 
 /* Sends interface names and statistics again, and over UDP the templates before them. */

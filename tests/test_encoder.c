@@ -601,6 +601,12 @@ test_netflow9_octets(void)
 	       0, 0, 0);                                                /* padding */
 }
 
+#define OWN_STRING(element) 0x80 | (element) >> 8, (element) & 255, 255, 255,  0, 0, 0x7e, 0xd9
+#define WHO_TEMPLATE(id, prefix, octets, length) \
+	0, 3,  0, 74,  1, id,  0, 10,  0, 2,  0, prefix,  0, octets,  0, length,  0, 1, \
+	1, 0x5e, 255, 255,  1, 0x5d, 255, 255,  OWN_STRING(1041),  OWN_STRING(1042),  OWN_STRING(1043), \
+	OWN_STRING(1044),  OWN_STRING(1045),  OWN_STRING(1046)
+
 /* Templates: a message of their own, each in a Set of its own; reverse and own elements with their enterprise. */
 static void
 test_template_octets(void)
@@ -626,7 +632,7 @@ test_template_octets(void)
 	       0x83, 0xe9,  0xff, 0xff,  0, 0, 0x7e, 0xd9);
 	/* Options templates are in domain 0. */
 	EXPECT(&message[1], "options templates",
-	       0, 10,  0, 216, 0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
+	       0, 10,  1, 126, 0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
 	       0, 3,   0, 22,  1, 0x18,  0, 3,  0, 1,  0, 149, 0, 4,  0, 10, 0, 4,  0, 83, 0, 32,
 	       0, 3,   0, 26,  1, 0x19,  0, 4,  0, 1,  0, 144, 0, 4,  0, 40, 0, 8,  0, 41, 0, 8,  0, 42, 0, 8,
 	       0, 3,   0, 30,  1, 0x1a,  0, 5,  0, 2,  1, 0x2f, 0, 2, 1, 0x5a, 0, 4, 1, 0x53, 0, 1, 1, 0x58, 0, 1,
@@ -637,17 +643,31 @@ test_template_octets(void)
 	                                               1, 0x43, 0, 8, 1, 0x43, 0, 8,
 	       0, 3,   0, 50,  1, 0x1d,  0, 8,  0, 2,  0, 149, 0, 4,  0x84, 7, 0, 1, 0, 0, 0x7e, 0xd9,
 	                                               0x84, 8, 0, 1, 0, 0, 0x7e, 0xd9, 0, 166, 0, 8, 0, 167, 0, 8,
-	                                               0, 168, 0, 8,  1, 0x43, 0, 8, 1, 0x43, 0, 8);
+	                                               0, 168, 0, 8,  1, 0x43, 0, 8, 1, 0x43, 0, 8,
+	       0, 3,   0, 18,  1, 0x17,  0, 2,  0, 1,  0, 149, 0, 4,  1, 0x2c, 0, 64,
+	       WHO_TEMPLATE(0x1e, 44, 4, 9), WHO_TEMPLATE(0x1f, 170, 16, 29));
 	CU_ASSERT_TRUE(encoder_add_types(encoder));
 	CU_ASSERT_EQUAL_FATAL(encoder_take(encoder, now, true, &message), 1);
-	EXPECT(&message[0], "the type of sourcePeerName, and those of gaps",
-	       0, 10,  0, 76,  0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
-	       1, 0x1a, 0, 60, 3, 0xe9,  0, 0, 0x7e, 0xd9,  13,  0,
+	EXPECT(&message[0], "the type of sourcePeerName, and those of options",
+	       0, 10,  0, 196,  0x65, 0x53, 0xf4, 0x84, 0, 0, 0, 0,  0, 0, 0, 0,
+	       1, 0x1a, 0, 180, 3, 0xe9,  0, 0, 0x7e, 0xd9,  13,  0,
 	                       14, 's', 'o', 'u', 'r', 'c', 'e', 'P', 'e', 'e', 'r', 'N', 'a', 'm', 'e',
 	                4, 7,  0, 0, 0x7e, 0xd9,  1,  4,
 	                       7, 'g', 'a', 'p', 'K', 'i', 'n', 'd',
 	                4, 8,  0, 0, 0x7e, 0xd9,  1,  5,
-	                       8, 'g', 'a', 'p', 'F', 'l', 'a', 'g', 's');
+	                       8, 'g', 'a', 'p', 'F', 'l', 'a', 'g', 's',
+	                4, 0x11,  0, 0, 0x7e, 0xd9,  13,  0,
+	                       12, 'p', 'e', 'e', 'r', 'U', 's', 'e', 'r', 'N', 'a', 'm', 'e',
+	                4, 0x12,  0, 0, 0x7e, 0xd9,  13,  0,
+	                       10, 'g', 'r', 'o', 'u', 'p', 'N', 'a', 'm', 'e', 's',
+	                4, 0x13,  0, 0, 0x7e, 0xd9,  13,  0,
+	                       11, 'v', 'i', 'a', 'P', 'e', 'e', 'r', 'N', 'a', 'm', 'e',
+	                4, 0x14,  0, 0, 0x7e, 0xd9,  13,  0,
+	                       12, 'r', 'e', 's', 'o', 'u', 'r', 'c', 'e', 'N', 'a', 'm', 'e',
+	                4, 0x15,  0, 0, 0x7e, 0xd9,  13,  0,
+	                       11, 'n', 'e', 't', 'w', 'o', 'r', 'k', 'N', 'a', 'm', 'e',
+	                4, 0x16,  0, 0, 0x7e, 0xd9,  13,  0,
+	                       10, 'd', 'o', 'm', 'a', 'i', 'n', 'N', 'a', 'm', 'e');
 }
 
 /* ---- what flows become ---- */
@@ -1564,7 +1584,8 @@ test_smallest(void)
 	const struct interface_name interface = { 1, "a-name-of-thirty-one-characters" };
 	const struct exporter_statistics statistics = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
 	const struct gap gap = { .kind = GAP_JOURNAL, .first = UINT64_MAX, .last = UINT64_MAX, .flows = UINT64_MAX };
-	const unsigned options_templates[] = { 4, 2, 6 };
+	const struct names_row who = { { .v6 = { 0xfd } }, 6, 64, 11 };
+	const unsigned options_templates[] = { 5, 2, 9 };
 	g_autofree struct mixture *mixture = g_new(struct mixture, 1);
 
 	for (unsigned i = 0; i < 6; i++) {
@@ -1587,6 +1608,8 @@ test_smallest(void)
 			CU_ASSERT_TRUE(encoder_add_metering_gaps(encoder, &gap));
 			CU_ASSERT_TRUE(encoder_add_exporting_gaps(encoder, &gap));
 			CU_ASSERT_TRUE(encoder_add_gap(encoder, &gap));
+			CU_ASSERT_TRUE(encoder_add_domain_name(encoder, name_text[11]));
+			CU_ASSERT_TRUE(encoder_add_who(encoder, &who, &names));
 			for (size_t at = 0; at < G_N_ELEMENTS(cases); at++) {
 				struct flow flow = flow_of_case(at);
 				flow.initiator = flow.responder = 11 + at % 2;

@@ -298,6 +298,36 @@ encoder_add_gap(struct encoder *encoder, const struct gap *total)
 	return add_gaps(encoder, encoder->has_own, options_add_gap, total);
 }
 
+bool
+encoder_add_domain_name(struct encoder *encoder, const char *text)
+{
+	const struct name name = { text, strlen(text) };
+
+	if (encoder->batch.protocol != WIRE_IPFIX || !name.length)
+		return true;
+	if (!batch_reserve(&encoder->batch, 1))
+		return false;
+	options_add_domain(&encoder->batch, &name);
+	return true;
+}
+
+bool
+encoder_tells_who(const struct encoder *encoder)
+{
+	return encoder->has_own;
+}
+
+bool
+encoder_add_who(struct encoder *encoder, const struct names_row *row, const struct names *names)
+{
+	if (!encoder->has_own)
+		return true;
+	if (!batch_reserve(&encoder->batch, 1))
+		return false;
+	options_add_who(&encoder->batch, row, names, room_of(encoder, encoder->batch.limit));
+	return true;
+}
+
 size_t
 encoder_take(struct encoder *encoder, uint64_t now, bool partial, const struct message **messages)
 {

@@ -85,6 +85,16 @@ bool encoder_add_interface(struct encoder *encoder, const struct interface_name 
 
 bool encoder_add_statistics(struct encoder *encoder, const struct exporter_statistics *statistics);
 
+/* Adds what the Observation Domain is called (observationDomainName, IE 300), in 64 octets. Only IPFIX has such a
+ * record; else nothing is added. */
+bool encoder_add_domain_name(struct encoder *encoder, const char *name);
+
+/* Does somebody there read of whom a prefix stands for? That takes OWN elements. */
+bool encoder_tells_who(const struct encoder *encoder);
+
+/* Adds one row of the table of peers and resources, with words cut where they do not fit a message. */
+bool encoder_add_who(struct encoder *encoder, const struct names_row *row, const struct names *names);
+
 /* Adds what was lost so far, in totals with the times of the first and the last loss (RFC 7011 sections 4.2 and 4.3):
  * by the Metering Process or on the way to this collector. Only IPFIX has such records; else nothing is added. */
 bool encoder_add_metering_gaps(struct encoder *encoder, const struct gap *total);

@@ -27,12 +27,18 @@ struct options_field {
 	uint16_t octets;
 };
 
+/* virtualStationName and virtualStationUUID for the peer; in the order of enum identity_word. */
+#define OWN_STRING(element) { ENTERPRISE_BIT | element, FIELD_VARIABLE }
+#define WORDS_OF_A_PREFIX \
+	{ 350, FIELD_VARIABLE }, { 349, FIELD_VARIABLE }, OWN_STRING(1041), OWN_STRING(1042), OWN_STRING(1043), \
+	OWN_STRING(1044), OWN_STRING(1045), OWN_STRING(1046)
+
 static const struct options_template {
 	uint16_t id;
 	enum audience audience;
 	uint8_t n_scopes;
 	uint8_t n_fields;               /* scopes included */
-	struct options_field field[8];
+	struct options_field field[10];
 } options_templates[] = {
 	/* One consumer finds interface names only in exactly this shape: ingressInterface 10, interfaceDescription 83. */
 	{ OPTIONS_INTERFACES, ALL, 1, 3, { { 149, 4 }, { 10, 4 }, { 83, 32 } } },
@@ -48,6 +54,10 @@ static const struct options_template {
 	/* The same kind by kind. */
 	{ OPTIONS_GAP, OWN_ONLY, 2, 8, { { 149, 4 }, { ENTERPRISE_BIT | 1031, 1 }, { ENTERPRISE_BIT | 1032, 1 }, { 166, 8 },
 	                                 { 167, 8 }, { 168, 8 }, { 323, 8 }, { 323, 8 } } },
+	{ OPTIONS_DOMAIN, IPFIX_ONLY, 1, 2, { { 149, 4 }, { 300, DOMAIN_NAME } } },
+	/* Whom a prefix stands for, in whichever role an address of it appears (RFC 7013 section 4.2). */
+	{ OPTIONS_WHO_V4, OWN_ONLY, 2, 10, { { 44, 4 }, { 9, 1 }, WORDS_OF_A_PREFIX } },
+	{ OPTIONS_WHO_V6, OWN_ONLY, 2, 10, { { 170, 16 }, { 29, 1 }, WORDS_OF_A_PREFIX } },
 };
 
 /* The OWN elements of these templates, as type records tell them; those of flows are in fields[]. */
@@ -59,6 +69,12 @@ static const struct own_element {
 } own_elements[] = {
 	{ 1031, 1, SEMANTICS_IDENTIFIER, "gapKind" },
 	{ 1032, 1, SEMANTICS_FLAGS, "gapFlags" },
+	{ 1041, 13, SEMANTICS_DEFAULT, "peerUserName" },
+	{ 1042, 13, SEMANTICS_DEFAULT, "groupNames" },
+	{ 1043, 13, SEMANTICS_DEFAULT, "viaPeerName" },
+	{ 1044, 13, SEMANTICS_DEFAULT, "resourceName" },
+	{ 1045, 13, SEMANTICS_DEFAULT, "networkName" },
+	{ 1046, 13, SEMANTICS_DEFAULT, "domainName" },
 };
 
 static uint16_t
@@ -311,4 +327,53 @@ options_add_gap(struct batch *batch, const struct gap *total)
 	put_u8(&at, total->kind + GAP_KIND_FIRST);
 	put_u8(&at, total->unknown ? GAP_FLAG_UNKNOWN : 0);
 	add_gap(batch, OPTIONS_GAP, record, &at, total);
+}
+
+void
+options_add_domain(struct batch *batch, const struct name *name)
+{
+	static const uint8_t zeros[DOMAIN_NAME];
+	const uint16_t octets = name_octets(name, DOMAIN_NAME);
+	uint8_t record[OPTIONS_ROOM];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u32(&at, batch->domain);
+	put_octets(&at, name->text, octets);
+	put_octets(&at, zeros, DOMAIN_NAME - octets);
+	add_record(batch, STREAM_PROCESS, OPTIONS_DOMAIN, record, &at, RECORD_OPTIONS);
+}
+
+static const struct name *
+word_of(const struct names *names, uint32_t identity, enum identity_word word)
+{
+	return &names->name[names_word(names, identity, word)];
+}
+
+/* How long each word may be so that all of them fit. */
+static uint16_t
+word_limit(const struct names *names, uint32_t identity, size_t room)
+{
+	const size_t prefix = 3;        /* RFC 7011 section 7: the longer length form */
+	size_t octets = 0;
+
+	for (unsigned word = 0; word < WORDS; word++)
+		octets += prefix + word_of(names, identity, word)->length;
+	return octets <= room ? UINT16_MAX : room / WORDS - prefix;
+}
+
+void
+options_add_who(struct batch *batch, const struct names_row *row, const struct names *names, size_t room)
+{
+	const size_t address = row->family == 4 ? 4 : 16;
+	const uint16_t limit = word_limit(names, row->identity, room - address - 1);
+	uint8_t record[BATCH_OCTETS / 4];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_octets(&at, &row->address, address);
+	put_u8(&at, row->length);
+	for (unsigned word = 0; word < WORDS; word++) {
+		const struct name *name = word_of(names, row->identity, word);
+		put_variable(&at, name->text, name_octets(name, limit));
+	}
+	add_record(batch, STREAM_PROCESS, row->family == 4 ? OPTIONS_WHO_V4 : OPTIONS_WHO_V6, record, &at, RECORD_OPTIONS);
 }

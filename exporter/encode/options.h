@@ -14,15 +14,21 @@
 
 /* Ids of the options templates, the same in every release. */
 enum {
+	OPTIONS_DOMAIN = 279,
 	OPTIONS_INTERFACES = 280,
 	OPTIONS_STATISTICS = 281,
 	OPTIONS_TYPES = 282,
 	OPTIONS_METERING_GAPS = 283,
 	OPTIONS_EXPORTING_GAPS = 284,
 	OPTIONS_GAP = 285,
+	OPTIONS_WHO_V4 = 286,
+	OPTIONS_WHO_V6 = 287,
 };
 
-enum { OPTIONS_ROOM = 96 };     /* the largest record below fits in so many octets: a test proves it */
+enum {
+	OPTIONS_ROOM = 96,          /* the largest record below fits in so many octets, or is cut to: a test proves it */
+	DOMAIN_NAME = 64,           /* octets, zero padded: of fixed length, as in all that every collector gets */
+};
 
 size_t template_record_octets(const struct template *template);
 void template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise);
@@ -44,5 +50,11 @@ void options_add_statistics(struct batch *batch, const struct exporter_statistic
 void options_add_metering_gaps(struct batch *batch, const struct gap *total);
 void options_add_exporting_gaps(struct batch *batch, const struct gap *total);
 void options_add_gap(struct batch *batch, const struct gap *total);
+
+/* What the Observation Domain of the flows is called; cut to DOMAIN_NAME octets. */
+void options_add_domain(struct batch *batch, const struct name *name);
+
+/* Whom a prefix stands for, in room octets at most. */
+void options_add_who(struct batch *batch, const struct names_row *row, const struct names *names, size_t room);
 
 #endif

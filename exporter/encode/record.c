@@ -91,19 +91,6 @@ name_of(const struct operation *operation, const struct flow *flow, const struct
 	return id < names->count ? &names->name[id] : &unknown;
 }
 
-/* The octets of a name that fit, cut in front of a character, never inside one. */
-static uint16_t
-name_octets(const struct name *name, uint16_t limit)
-{
-	uint16_t octets = name->length;
-
-	if (octets <= limit)
-		return octets;
-	for (octets = limit; octets > 0 && ((uint8_t)name->text[octets] & 0xc0) == 0x80; octets--)
-		;
-	return octets;
-}
-
 static size_t
 length_octets(uint16_t octets)
 {

@@ -105,8 +105,8 @@ parse_template(struct parser *parser, char *const *word, GError **error)
 		return refuse(parser, parser->line, error, "template id `%s' is not a number from 256 to 65535",
 		              word[1] ? word[1] : "");
 	/* The options templates are the program's own and have fixed ids. */
-	if (id >= 280 && id <= 287)
-		return refuse(parser, parser->line, error, "template ids 280 to 287 are taken by options templates");
+	if (id >= 272 && id <= 287)
+		return refuse(parser, parser->line, error, "template ids 272 to 287 are taken by options templates");
 	unsigned traits;
 	if (!parse_traits(parser, word + 2, &traits, error))
 		return false;
