@@ -220,6 +220,14 @@ parse_enterprise(const struct option *option, const char *value, void *target)
 }
 
 static char *
+parse_name(const struct option *option, const char *value, void *target)
+{
+	if (strlen(value) > option->max)
+		return wanted(option, "a name of at most %" G_GUINT64_FORMAT " octets", option->max);
+	return store_text(option, target, value);
+}
+
+static char *
 parse_path(const struct option *option, const char *value, void *target)
 {
 	if (value[0] != '/')
@@ -473,6 +481,8 @@ static const struct list protocol_numbers = {
 
 static const struct option options[] = {
 	{ EXPORTER, "observation-domain-id", "auto", parse_domain, IN(config, domain_id), .absent = "auto" },
+	{ EXPORTER, "observation-domain-name", "auto", parse_name, IN(config, domain_name), .owned = true,
+	  .absent = "auto", .max = 64 },
 	{ EXPORTER, "enterprise-number", "none", parse_enterprise, IN(config, enterprise_number), .absent = "none" },
 	{ EXPORTER, "template-directory", "built-in", parse_template_directory, IN(config, template_directory),
 	  .owned = true, .max = PATH_MAX - 1 },

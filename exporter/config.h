@@ -51,6 +51,7 @@ struct config {
 	/* [exporter] */
 	bool has_domain_id;
 	uint32_t domain_id;
+	char *domain_name;          /* NULL: the mesh's name for this host, or the host's own */
 	uint32_t enterprise_number; /* 0: none configured */
 	char *template_directory;
 	char *runtime_directory;    /* of what survives a crash; NULL: nothing does */

@@ -36,6 +36,10 @@ static const struct sample {
 	  "from 1 to 4294967295, an IPv4 address or auto" },
 	{ "[exporter]\nobservation-domain-id = ::1\n", "f:2: [exporter] observation-domain-id = ::1: not a number from 1 "
 	  "to 4294967295, an IPv4 address or auto" },
+	{ "[exporter]\nobservation-domain-name = b\xc3\xbcro 2\n", "exporter name b\xc3\xbcro 2" },
+	{ "[exporter]\nobservation-domain-name = auto\n", "exporter name (null)" },
+	{ "[exporter]\nobservation-domain-name = " HUNDRED "\n", "f:2: [exporter] observation-domain-name = " TEN TEN
+	  TEN TEN TEN TEN TEN TEN "\xe2\x80\xa6: not a name of at most 64 octets or auto" },
 	{ "[exporter]\nenterprise-number = 1\n", "exporter enterprise 1" },
 	{ "[exporter]\nenterprise-number = 32473\n", "exporter enterprise 32473" },
 	{ "[exporter]\nenterprise-number = 4294967295\n", "exporter enterprise 4294967295" },
@@ -363,6 +367,7 @@ print(const struct config *config)
 	FILE *out = open_memstream(&text, &length);
 
 	fprintf(out, "\nexporter domain %d %u\n", config->has_domain_id, config->domain_id);
+	fprintf(out, "exporter name %s\n", config->domain_name ? config->domain_name : "(null)");
 	fprintf(out, "exporter enterprise %u\n", config->enterprise_number);
 	fprintf(out, "exporter template-directory %s\n", config->template_directory);
 	fprintf(out, "exporter runtime-directory %s\n", config->runtime_directory ? config->runtime_directory : "(null)");
@@ -463,7 +468,8 @@ test_defaults(void)
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(config);
 	char *printed = print(config);
-	CU_ASSERT(g_str_has_prefix(printed, "\nexporter domain 0 0\nexporter enterprise 0\nexporter template-directory /"));
+	CU_ASSERT(g_str_has_prefix(printed, "\nexporter domain 0 0\nexporter name (null)\nexporter enterprise 0\n"
+	                                    "exporter template-directory /"));
 	CU_ASSERT(g_str_has_suffix(printed, wanted));
 	CU_ASSERT(g_str_has_suffix(config->template_directory, "/peerflow/templates"));
 	CU_ASSERT_STRING_EQUAL(config->path, "f");
