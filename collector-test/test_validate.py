@@ -105,6 +105,13 @@ def kind(number, flows):
     return struct.pack("!IBBQQQ", 7, number, 0, flows, NOW * 1000, NOW * 1000)
 
 
+WHO = ((44, 4), (9, 1), (350, 65535), (1042, 65535, 32473))
+
+
+def who(prefix, length, *words):
+    return bytes(prefix) + bytes([length]) + b"".join(bytes([len(word)]) + word for word in words)
+
+
 GOOD = {
     "one flow": after(ten(0, pieces(256, flow()))),
     "two flows, then a third": after(ten(0, pieces(256, flow(), flow())), ten(2, pieces(256, flow()))),
@@ -122,6 +129,10 @@ GOOD = {
                                                  ten(1, pieces(284, lost(6, last=NOW * 1000 + 9)), domain=0)),
     "less lost of another scope": with_options(284, 1, *EXPORTING, data=lost(5) + lost(1, scope=2)),
     "lost of two kinds": with_options(285, 2, *KINDS, data=kind(1, 5) + kind(2, 3)),
+    "what a domain is called": with_options(279, 1, (149, 4), (300, 64),
+                                            data=struct.pack("!I64s", 7, "büro".encode())),
+    "whom prefixes stand for": with_options(286, 2, *WHO, data=who((10, 1, 0, 0), 16, b"alice", b"-") + who(
+        (10, 1, 2, 3), 32, b"bob", b"a, b")),
     "reverse counters": with_template((1, 8), (2, 8), (1, 8, REVERSE), (2, 8, REVERSE), data=bytes(32)),
     "type record": with_options(300, 2, *TYPES, data=struct.pack("!IHBB", 32473, 1001, 13, 0) + b"\x04name"),
     "reduced length": with_template((1, 4), (2, 4), data=bytes(8)),
@@ -197,6 +208,11 @@ BAD = (
     ("O1", "enterprise scope", with_options(284, 2, (149, 4), (1031, 1, 32473), (10, 4))),
     ("T5", "three counters, one twice", with_options(284, 1, (144, 4), (166, 8), (166, 8), (323, 8), (323, 8))),
     ("C10", "what was lost in a flow domain", with_options(284, 1, *EXPORTING, domain=7)),
+    ("O3", "prefixes without an enterprise", with_options(286, 2, *WHO[:3])),
+    ("O3", "a bit beyond the prefix", with_options(286, 2, *WHO, data=who((10, 1, 2, 0), 16, b"alice", b"-"))),
+    ("O3", "longer than an address", with_options(286, 2, *WHO, data=who((10, 1, 2, 0), 33, b"alice", b"-"))),
+    ("O1", "a prefix without its length", with_options(286, 1, *WHO[:1], (10, 4))),
+    ("C7", "nobody at a prefix", with_options(286, 2, *WHO, data=who((10, 1, 0, 0), 16, b"", b"-"))),
     ("X3", "message of 1300 octets", after(ten(0, *[pieces(256, flow(LONG))] * 4))),
     ("C5", "natEvent in a flow", with_template((8, 4), (230, 1))),
     ("C7", "empty name", after(ten(0, pieces(256, flow(b"\0"))))),

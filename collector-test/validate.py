@@ -45,6 +45,7 @@ RULES = {
     "I1": "type records (RFC 5610): scope 346 and 303, no NUL, default semantics where there is no choice",
     "O1": "options: scope is one of 149 144 143 145 141 130 131 10 303 346 (7011 3.4.2.1)",
     "O2": "reliability: scopes 149 and 143, or 144, the time twice, totals that never shrink (7011 4.2, 4.3)",
+    "O3": "whom prefixes stand for: scopes prefix and length, enterprise elements, no bit beyond the length",
     "X3": "UDP message fits the path (7011 10.3.3)",
     "C5": "no 230 233 283, in NetFlow v9 no 148 either: collectors then lose counters or call the record an event",
     "C7": "no empty string: FastNetMon throws the rest of the message away",
@@ -64,11 +65,15 @@ UNSIGNED, MILLISECONDS, UPTIME, IPV4, IPV6, STRING, BYTES = "u", "ms", "up", "4"
 ELEMENTS = {number: (name, kind, size) for number, name, kind, size in (
     (1, "octetDeltaCount", UNSIGNED, 8), (2, "packetDeltaCount", UNSIGNED, 8), (4, "protocolIdentifier", UNSIGNED, 1),
     (5, "ipClassOfService", UNSIGNED, 1), (6, "tcpControlBits", UNSIGNED, 2), (7, "sourceTransportPort", UNSIGNED, 2),
-    (8, "sourceIPv4Address", IPV4, 4), (10, "ingressInterface", UNSIGNED, 4),
+    (8, "sourceIPv4Address", IPV4, 4), (9, "sourceIPv4PrefixLength", UNSIGNED, 1),
+    (10, "ingressInterface", UNSIGNED, 4),
     (11, "destinationTransportPort", UNSIGNED, 2), (12, "destinationIPv4Address", IPV4, 4),
     (14, "egressInterface", UNSIGNED, 4), (21, "flowEndSysUpTime", UPTIME, 4), (22, "flowStartSysUpTime", UPTIME, 4),
     (23, "postOctetDeltaCount", UNSIGNED, 8), (24, "postPacketDeltaCount", UNSIGNED, 8),
     (27, "sourceIPv6Address", IPV6, 16), (28, "destinationIPv6Address", IPV6, 16),
+    (29, "sourceIPv6PrefixLength", UNSIGNED, 1), (44, "sourceIPv4Prefix", IPV4, 4),
+    (170, "sourceIPv6Prefix", IPV6, 16), (349, "virtualStationUUID", STRING, 0),
+    (350, "virtualStationName", STRING, 0),
     (32, "icmpTypeCodeIPv4", UNSIGNED, 2), (36, "flowActiveTimeout", UNSIGNED, 2),
     (37, "flowIdleTimeout", UNSIGNED, 2), (40, "exportedOctetTotalCount", UNSIGNED, 8),
     (41, "exportedMessageTotalCount", UNSIGNED, 8), (42, "exportedFlowRecordTotalCount", UNSIGNED, 8),
@@ -100,6 +105,8 @@ NEVER_REVERSED = {148, 145, 149, 137, 239, 210, 40, 41, 42, 163, 164, 165}    # 
 EVENTS = {9: {230, 233, 283, 148}, 10: {230, 233, 283}}
 DEPRECATED = {34, 84, 100}
 STATISTICS = {40, 41, 42, 164, 165, 166, 167, 168}
+PREFIXES = {(44, 9), (170, 29)}
+PADDED = {"interfaceDescription", "interfaceName", "observationDomainName"}     # of fixed length in options
 RELIABILITY = {164, 165, 166, 167, 168}
 OBSERVED = 323
 RANGES = {"flowDirection": {0, 1}, "biflowDirection": {1, 2}, "flowEndReason": {1, 2, 3, 4, 5},
@@ -133,6 +140,7 @@ class Template:
         self.meanings = [meaning(f, version, described) for f in fields]
         self.names = distinct([m[0] for m in self.meanings])
         self.reliability = options and any(f.element in RELIABILITY and not f.enterprise for f in fields)
+        self.who = options and tuple(f.element for f in fields if f.scope and not f.enterprise) in PREFIXES
         self.minimum = sum(1 if f.length == VARIABLE else f.length for f in fields)
         self.segments = self._segments()
         self.readers = [READERS[m[1]] for m in self.meanings]
@@ -431,9 +439,12 @@ class Validator:
     def _option(self, offset, template, field, what):
         describes = {346, 303} <= {f.element for f in template.fields}
         other = field.element not in SCOPES10 or field.enterprise
-        if self.version == 10 and field.scope and other and not (field.enterprise and template.reliability):
+        if self.version == 10 and field.scope and other and not template.who and not (
+                field.enterprise and template.reliability):
             self.wrong("O1", offset, what)
-        if field.length == VARIABLE and not describes:
+        if template.who and field == template.fields[0] and not any(f.enterprise for f in template.fields):
+            self.wrong("O3", offset, f"template {template.number}: nothing of an enterprise")
+        if field.length == VARIABLE and not describes and not template.who:
             self.wrong("C10", offset, f"{what}: variable length")
         if describes and field.scope != (field.element in (346, 303)):
             self.wrong("I1", offset, what)
@@ -486,12 +497,19 @@ class Validator:
             self._totals(template, values, record, offset)
         if "privateEnterpriseNumber" in record:
             self._describe(record, offset)
+        if template.who:
+            self._prefix(values, offset)
         self.records.append({"session": self.session, "version": self.version, "domain": self.number,
                              "exported": self.exported, "template": template.number, "options": template.options,
                              **record})
 
+    def _prefix(self, values, offset):
+        bits, length = 8 * len(values[0]), values[1][0]
+        if length > bits or number(values[0]) & ((1 << (bits - length)) - 1):
+            self.wrong("O3", offset, f"{address(values[0])}/{length}")
+
     def _string(self, name, value, offset):
-        text = value.rstrip(b"\0") if self.version == 9 or name in ("interfaceDescription", "interfaceName") else value
+        text = value.rstrip(b"\0") if self.version == 9 or name in PADDED else value
         if not text:
             self.wrong("C7", offset, f"{name} is empty")
         try:
