@@ -936,6 +936,30 @@ test_no_reply(void)
 	expect_values(&collected.record[0], &flow, false, REPLY_MIRROR);
 }
 
+/* In an interval a side that did not move has no record; at the end the initiator's has. */
+static void
+test_interval(void)
+{
+	static struct collected collected;
+	struct flow flow = flow_of_case(1);
+
+	flow.original.packets = flow.original.octets = 0;
+	flow.end_reason = END_ACTIVE;
+	encode_one("default", TRAIT_UNIFLOW, REPLY_MIRROR, &flow, &collected);
+	CU_ASSERT_EQUAL(collected.n, 1);
+	expect_values(&collected.record[0], &flow, true, REPLY_MIRROR);
+	encode_one("default", TRAIT_BIFLOW, REPLY_MIRROR, &flow, &collected);
+	CU_ASSERT_EQUAL(collected.n, 1);
+	expect_values(&collected.record[0], &flow, false, REPLY_MIRROR);
+	flow.end_reason = END_IDLE;
+	encode_one("default", TRAIT_UNIFLOW, REPLY_MIRROR, &flow, &collected);
+	CU_ASSERT_EQUAL(collected.n, 2);
+	flow.reply.packets = flow.reply.octets = 0;
+	encode_one("default", TRAIT_UNIFLOW, REPLY_MIRROR, &flow, &collected);
+	CU_ASSERT_EQUAL(collected.n, 1);
+	expect_values(&collected.record[0], &flow, false, REPLY_MIRROR);
+}
+
 /* ---- names ---- */
 
 static void
@@ -1750,6 +1774,7 @@ main(void)
 		{ "biflows", test_biflows },
 		{ "what templates say and do not say", test_presence },
 		{ "no record of a reply that was none", test_no_reply },
+		{ "intervals", test_interval },
 		{ "names", test_names },
 		{ "names that are cut", test_names_cut },
 		{ "times of NetFlow v9", test_netflow9_times },

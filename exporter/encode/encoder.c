@@ -183,27 +183,38 @@ add_record(struct encoder *encoder, const struct measured *measured, const struc
 	batch_commit(batch, measured->octets, RECORD_FLOW);
 }
 
+/* The initiator's side comes with each record but that of an interval in which it did not move. */
+static bool
+is_original_due(const struct flow *flow, bool uniflow)
+{
+	return !uniflow || flow->original.packets || flow->end_reason != END_ACTIVE;
+}
+
 bool
 encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names)
 {
 	const unsigned kind = flow_kind(flow);
 	const bool uniflow = encoder->options.records & TRAIT_UNIFLOW;
-	const bool pair = uniflow && flow->reply.packets;
+	const bool first = is_original_due(flow, uniflow), second = uniflow && flow->reply.packets;
 	struct measured original, reply;
 
 	if (!batch_reserve(&encoder->batch, 2))
 		return false;
-	measure(&original, &encoder->original[kind], flow, names);
-	if (pair)
+	original.octets = reply.octets = 0;
+	if (first)
+		measure(&original, &encoder->original[kind], flow, names);
+	if (second)
 		measure(&reply, &encoder->reply[kind], flow, names);
-	batch_gather(&encoder->batch, STREAM_FLOWS, original.recipe->id, original.octets + (pair ? reply.octets : 0));
-	add_record(encoder, &original, flow, names);
-	batch_count(&encoder->batch, flow->original.packets + (uniflow ? 0 : flow->reply.packets),
-	            flow->original.octets + (uniflow ? 0 : flow->reply.octets));
-	if (!pair)
-		return true;
-	add_record(encoder, &reply, flow, names);
-	batch_count(&encoder->batch, flow->reply.packets, flow->reply.octets);
+	batch_gather(&encoder->batch, STREAM_FLOWS, encoder->original[kind].id, original.octets + reply.octets);
+	if (first) {
+		add_record(encoder, &original, flow, names);
+		batch_count(&encoder->batch, flow->original.packets + (uniflow ? 0 : flow->reply.packets),
+		            flow->original.octets + (uniflow ? 0 : flow->reply.octets));
+	}
+	if (second) {
+		add_record(encoder, &reply, flow, names);
+		batch_count(&encoder->batch, flow->reply.packets, flow->reply.octets);
+	}
 	return true;
 }
 

@@ -66,8 +66,9 @@ void encoder_restart(struct encoder *encoder);
  * nothing changes. */
 bool encoder_set_message_size(struct encoder *encoder, size_t octets);
 
-/* Adds the records of one flow: a pair of uniflows (the reply's only if it had packets) or one biflow. The pair stands in
- * one message, unless one record alone takes more than half of the largest. */
+/* Adds the records of one flow: a pair of uniflows or one biflow. The reply has one only if it had packets, and so has the
+ * original while the flow goes on (END_ACTIVE). The pair stands in one message, unless one record alone takes more than
+ * half of the largest. */
 bool encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names);
 
 /* Flows are counted by whoever adds them: mark is the number of the last one that was added, or left out. Each message
