@@ -451,6 +451,7 @@ parse_protocol(const char *text, void *item)
 
 static const char *const no_yes[] = { "no", "yes", NULL };
 static const char *const off_auto[] = { "off", "auto", NULL };
+static const char *const beginnings[] = { "first-look", "start", NULL };
 static const char *const transports[] = { [CONFIG_UDP] = "udp", [CONFIG_TCP] = "tcp", NULL };
 static const char *const protocols[] = { [CONFIG_IPFIX] = "ipfix", [CONFIG_NETFLOW9] = "netflow9", NULL };
 static const char *const records[] = { [CONFIG_UNIFLOW] = "uniflow", [CONFIG_BIFLOW] = "biflow", NULL };
@@ -495,6 +496,9 @@ static const struct option options[] = {
 	  .min = 128 * KIB, .max = GIB },
 	{ CONNTRACK, "active-timeout", "60s", parse_quantity, IN(config, active_timeout), .scale = &seconds,
 	  .min = 1, .max = DAY },
+	{ CONNTRACK, "max-long-flows", "65536", parse_quantity, IN(config, max_long_flows), .scale = &plain,
+	  .min = 0, .max = 4 << 20 },
+	{ CONNTRACK, "count-from", "first-look", parse_choice, IN(config, count_from_start), .words = beginnings },
 	{ CONNTRACK, "reap-share", "1%", parse_quantity, IN(config, reap_share), .scale = &percent, .min = 0, .max = 100 },
 	{ CONNTRACK, "labels", "no", parse_choice, IN(config, labels), .words = no_yes },
 	{ CONNTRACK, "ignore", "127.0.0.0/8, ::1/128", parse_list, IN(config, ignore), .owned = true, .absent = "none",

@@ -60,6 +60,8 @@ struct config {
 	/* [conntrack] */
 	size_t receive_buffer;      /* octets */
 	unsigned active_timeout;    /* seconds */
+	size_t max_long_flows;      /* 0: flows are reported at their end only */
+	bool count_from_start;      /* of flows that were there before us; false: from our first look */
 	unsigned reap_share;        /* percent of one processor; 0: no reaping */
 	bool labels;
 	struct config_prefix *ignore;

@@ -87,6 +87,13 @@ static const struct sample {
 	{ "[conntrack]\nactive-timeout = 1\n", "conntrack active-timeout 1" },
 	{ "[conntrack]\nactive-timeout = 0\n", "f:2: [conntrack] active-timeout = 0: not a time in seconds (units s m h d) "
 	  "from 1s to 1d" },
+	{ "[conntrack]\nmax-long-flows = 0\n", "conntrack max-long-flows 0" },
+	{ "[conntrack]\nmax-long-flows = 4194304\n", "conntrack max-long-flows 4194304" },
+	{ "[conntrack]\nmax-long-flows = 4194305\n", "f:2: [conntrack] max-long-flows = 4194305: not a number from 0 to "
+	  "4194304" },
+	{ "[conntrack]\ncount-from = start\n", "conntrack count-from 1" },
+	{ "[conntrack]\ncount-from = first-look\n", "conntrack count-from 0" },
+	{ "[conntrack]\ncount-from = end\n", "f:2: [conntrack] count-from = end: not first-look or start" },
 	{ "[conntrack]\nreap-share = 25%\n", "conntrack reap-share 25" },
 	{ "[conntrack]\nreap-share = 0\n", "conntrack reap-share 0" },
 	{ "[conntrack]\nreap-share = 100\n", "conntrack reap-share 100" },
@@ -374,6 +381,8 @@ print(const struct config *config)
 	fprintf(out, "exporter live-socket %s\n", config->live_socket ? config->live_socket : "(null)");
 	fprintf(out, "conntrack receive-buffer %zu\n", config->receive_buffer);
 	fprintf(out, "conntrack active-timeout %u\n", config->active_timeout);
+	fprintf(out, "conntrack max-long-flows %zu\n", config->max_long_flows);
+	fprintf(out, "conntrack count-from %d\n", config->count_from_start);
 	fprintf(out, "conntrack reap-share %u\n", config->reap_share);
 	fprintf(out, "conntrack labels %d\n", config->labels);
 	print_lists(out, config);
@@ -440,6 +449,8 @@ test_defaults(void)
 		"exporter live-socket /run/peerflow/live\n"
 		"conntrack receive-buffer 67108864\n"
 		"conntrack active-timeout 60\n"
+		"conntrack max-long-flows 65536\n"
+		"conntrack count-from 0\n"
 		"conntrack reap-share 1\n"
 		"conntrack labels 0\n"
 		"conntrack ignore 4:127.0.0.0/8 6:::1/128\n"
