@@ -4,6 +4,7 @@
 #include <glib-unix.h>
 #include <inttypes.h>
 #include <net/if.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -11,6 +12,7 @@
 #include "encode/encoder.h"
 #include "enrich/enrich.h"
 #include "error.h"
+#include "flows/flows.h"
 #include "ledger.h"
 #include "live.h"
 #include "output.h"
@@ -18,6 +20,7 @@
 #include "region.h"
 #include "source/links.h"
 #include "source/routes.h"
+#include "source/settings.h"
 #include "source/source.h"
 
 enum {
@@ -48,6 +51,12 @@ struct exporter {
 	struct live *live;
 	int64_t refusal_said;       /* monotonic microseconds; zero: never */
 	struct source *source;
+	GPtrArray *regions;         /* memory that survives this process */
+	struct flows *flows;
+	struct tally tally;
+	guint gone_timer;           /* some flows left the table without a word, and are still to be told */
+	size_t gone_at;
+	struct flow gone_flow[FLOWS_BATCH];
 	GSource *flush;             /* ready when a partly full message has waited long enough */
 	struct ledger_memory *ledger_memory;    /* a region, or NULL */
 	struct ledger *ledger;
@@ -82,16 +91,35 @@ export_flow(struct exporter *exporter, struct flow *flow)
 		output_flow(exporter->viewers->pdata[i], flow, names);
 }
 
+/* Milliseconds. */
+static uint64_t
+now_by(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * UINT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+/* Exports the records of a step. */
+static void
+tell(struct exporter *exporter, const struct tally *tally)
+{
+	for (size_t i = 0; i < tally->n; i++)
+		routes_prefetch(exporter->routes, &tally->flow[i]);
+	flows_done(exporter->flows, tally, now_by(CLOCK_BOOTTIME));
+	for (size_t i = 0; i < tally->n; i++)
+		export_flow(exporter, &tally->flow[i]);
+}
+
 static void
 on_ended(struct flow *flow, size_t n, uint64_t batch, void *data)
 {
 	struct exporter *exporter = data;
 	(void)batch;
 
-	for (size_t i = 0; i < n; i++)
-		routes_prefetch(exporter->routes, &flow[i]);
-	for (size_t i = 0; i < n; i++)
-		export_flow(exporter, &flow[i]);
+	flows_ended(exporter->flows, flow, n, &exporter->tally);
+	tell(exporter, &exporter->tally);
 }
 
 /* What could not be sent is in the ledger at once: it must be there even if the next moment is the process's last. */
@@ -124,6 +152,44 @@ static void
 on_drained(void *data)
 {
 	flush(data, false);
+}
+
+static void
+on_present(struct flow *flow, size_t n, void *data)
+{
+	struct exporter *exporter = data;
+
+	for (size_t at = 0; at < n; at += FLOWS_BATCH) {
+		flows_present(exporter->flows, &flow[at], MIN(n - at, FLOWS_BATCH), now_by(CLOCK_BOOTTIME), &exporter->tally);
+		tell(exporter, &exporter->tally);
+	}
+	flush(exporter, false);
+}
+
+/* Some at a time: when much was lost they may be many, and events must not wait for that. */
+static gboolean
+on_gone(gpointer data)
+{
+	struct exporter *exporter = data;
+
+	flows_gone(exporter->flows, &exporter->gone_at, exporter->gone_flow, &exporter->tally);
+	tell(exporter, &exporter->tally);
+	flush(exporter, false);
+	if (exporter->tally.n)
+		return G_SOURCE_CONTINUE;
+	exporter->gone_timer = 0;
+	return G_SOURCE_REMOVE;
+}
+
+static void
+on_walked(bool complete, bool certain, void *data)
+{
+	struct exporter *exporter = data;
+
+	flows_walked(exporter->flows, complete, certain);
+	exporter->gone_at = 0;
+	if (!exporter->gone_timer)
+		exporter->gone_timer = g_idle_add_full(G_PRIORITY_DEFAULT, on_gone, exporter, NULL);
 }
 
 static gboolean
@@ -295,6 +361,20 @@ free_gone(void *output)
 	output_close(output, 0);
 }
 
+/* Memory that survives. */
+
+static void *
+open_region(const char *name, size_t octets, uint32_t layout, void *data, GError **error)
+{
+	struct exporter *exporter = data;
+	bool fresh;
+	void *region = region_open(exporter->config->runtime_directory, name, octets, layout, &fresh, error);
+
+	if (region)
+		g_ptr_array_add(exporter->regions, region);
+	return region;
+}
+
 /* Configuration. */
 
 static void
@@ -424,6 +504,24 @@ reconfigure_source(struct exporter *exporter, const struct config *config, GErro
 	return good;
 }
 
+static struct flows_options
+flows_options(struct exporter *exporter, const struct config *config)
+{
+	uint32_t table = 0;
+
+	settings_read("max", &table);
+	return (struct flows_options){ table, config->max_long_flows, config->active_timeout, config->count_from_start,
+	                               config->runtime_directory ? open_region : NULL, on_gap, exporter };
+}
+
+static void
+reconfigure_flows(struct exporter *exporter, const struct config *config)
+{
+	const struct flows_options options = flows_options(exporter, config);
+
+	flows_configure(exporter->flows, &options);
+}
+
 bool
 exporter_reload(struct exporter *exporter, GError **error)
 {
@@ -436,6 +534,7 @@ exporter_reload(struct exporter *exporter, GError **error)
 		return false;
 	if (!reconfigure_source(exporter, config, error))
 		return false;
+	reconfigure_flows(exporter, config);
 	flush(exporter, true);
 	config_t *old = exporter->config;
 	exporter->config = g_steal_pointer(&config);
@@ -481,9 +580,18 @@ open_ledger(struct exporter *exporter, GError **error)
 }
 
 static bool
+open_flows(struct exporter *exporter, GError **error)
+{
+	const struct flows_options options = flows_options(exporter, exporter->config);
+
+	exporter->flows = flows_open(&options, now_by(CLOCK_REALTIME), error);
+	return exporter->flows != NULL;
+}
+
+static bool
 open_source(struct exporter *exporter, GError **error)
 {
-	static const struct source_handler handler = { .ended = on_ended, .drained = on_drained, .gap = on_gap };
+	static const struct source_handler handler = { on_ended, on_drained, on_gap, on_present, on_walked };
 	struct source_options options;
 
 	fill_source_options(&options, exporter->config);
@@ -503,6 +611,8 @@ open_stages(struct exporter *exporter, GError **error)
 	set_identity(exporter, exporter->config);
 	if (!open_ledger(exporter, error) || !open_host(exporter, error) || !open_live(exporter, error))
 		return false;
+	if (!open_flows(exporter, error))
+		return false;
 	open_outputs(exporter);
 	return open_source(exporter, error);
 }
@@ -517,6 +627,7 @@ exporter_open(const char *config_path, GError **error)
 	exporter->outputs = g_ptr_array_new();
 	exporter->viewers = g_ptr_array_new();
 	exporter->gone = g_ptr_array_new_with_free_func(free_gone);
+	exporter->regions = g_ptr_array_new_with_free_func(region_close);
 	exporter->flush = flush_new(exporter);
 	if (!open_stages(exporter, error)) {
 		exporter_close(exporter);
@@ -563,6 +674,7 @@ void
 exporter_close(struct exporter *exporter)
 {
 	remove_watch(exporter->second);
+	remove_watch(exporter->gone_timer);
 	source_close(exporter->source);
 	close_outputs(exporter);
 	live_close(exporter->live);
@@ -575,6 +687,8 @@ exporter_close(struct exporter *exporter)
 	g_source_destroy(exporter->flush);
 	g_source_unref(exporter->flush);
 	ledger_free(exporter->ledger);
+	flows_close(exporter->flows);
+	g_ptr_array_free(exporter->regions, true);
 	region_close(exporter->ledger_memory);
 	g_array_free(exporter->interfaces, true);
 	config_free(exporter->config);

@@ -23,7 +23,7 @@ flow_of(uint32_t number)
 static uint64_t
 hash_of(const struct flow *flow, const struct identity_key *key)
 {
-	struct identity identity;
+	struct flow_identity identity;
 
 	identity_of(flow, &identity);
 	return identity_hash(&identity, key);
@@ -42,7 +42,7 @@ print_of(uint32_t number)
 static void
 test_hash(void)
 {
-	const struct identity identity = {
+	const struct flow_identity identity = {
 		.source.half = { 0x1111111122222222, 0x3333333344444444 },
 		.destination.half = { 0x5555555566666666, 0x7777777788888888 },
 		.born = 1753000000123456789, .id = 0xfedcba98, .port = { 0x1234, 0x5678 }, .kind = 0x01020411,

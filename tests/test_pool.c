@@ -105,7 +105,7 @@ entry(uint32_t number, uint64_t at, const uint64_t total[POOL_COUNTERS])
 static uint64_t
 hash_of(const struct flow *flow)
 {
-	struct identity identity;
+	struct flow_identity identity;
 
 	identity_of(flow, &identity);
 	return identity_hash(&identity, &key);
@@ -286,6 +286,16 @@ test_there_before(void)
 	CU_ASSERT_EQUAL(look(pool, &next), POOL_TELL);
 	CU_ASSERT(counted(&next, 2, 200, 0, 0));
 	CU_ASSERT_EQUAL(next.gaps, 0);
+	/* What has no birth is of any age, and so its first interval begins with the first look. */
+	next = entry(6, 70000, TOTAL(2, 200, 0, 0));
+	next.gaps = GAP_NO_START;
+	CU_ASSERT_EQUAL(look(pool, &next), POOL_NOTHING);
+	next = entry(6, 130000, TOTAL(3, 300, 0, 0));
+	next.gaps = GAP_NO_START;
+	CU_ASSERT_EQUAL(look(pool, &next), POOL_TELL);
+	CU_ASSERT(counted(&next, 3, 300, 0, 0));
+	CU_ASSERT(lasted(&next, 70000, 130000));
+	CU_ASSERT_EQUAL(next.gaps, GAP_NO_START);
 	pool_close(pool);
 }
 
@@ -658,9 +668,12 @@ test_clocks(void)
 	CU_ASSERT(counted(&flow, 1, 100, 0, 0));
 	CU_ASSERT_EQUAL(flow.start, flow.end);
 	CU_ASSERT_EQUAL(pool_used(pool), 0);
-	/* A birth that is still to come tells nothing of its age: it may be old. */
+	/* A birth that is still to come tells nothing of its age, which counts from the first look. */
 	flow = entry(2, 200000 - HOUR, TOTAL(1, 100, 0, 0));
-	CU_ASSERT_EQUAL(look(pool, &flow), POOL_TELL);
+	CU_ASSERT_EQUAL(pool_look(pool, &flow, hash_of(&flow), 200000, total), POOL_NOTHING);
+	flow = entry(2, 260000 - HOUR, TOTAL(1, 100, 0, 0));
+	CU_ASSERT_EQUAL(pool_look(pool, &flow, hash_of(&flow), 260000, total), POOL_TELL);
+	CU_ASSERT(counted(&flow, 1, 100, 0, 0));
 	CU_ASSERT(flow.start <= flow.end);
 	pool_close(pool);
 }

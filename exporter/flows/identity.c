@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 void
-identity_of(const struct flow *flow, struct identity *identity)
+identity_of(const struct flow *flow, struct flow_identity *identity)
 {
 	const struct side *side = &flow->original;
 	const bool icmp = flow->protocol == IPPROTO_ICMP || flow->protocol == IPPROTO_ICMPV6;
@@ -48,7 +48,7 @@ absorb(uint64_t v[4], uint64_t word)
 }
 
 uint64_t
-identity_hash(const struct identity *identity, const struct identity_key *key)
+identity_hash(const struct flow_identity *identity, const struct identity_key *key)
 {
 	uint64_t v[4] = { key->half[0] ^ 0x736f6d6570736575, key->half[1] ^ 0x646f72616e646f6d,
 	                  key->half[0] ^ 0x6c7967656e657261, key->half[1] ^ 0x7465646279746573 };

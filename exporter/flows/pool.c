@@ -20,7 +20,7 @@ enum {
 /* Three cache lines. The kind of the identity is written last: without it nothing stands here, and then the id says
  * which slot is free, too. */
 struct slot {
-	struct identity identity;
+	struct flow_identity identity;
 	uint32_t mark;
 	union address reply_source;
 	union address reply_destination;
@@ -122,7 +122,7 @@ release(struct pool *pool, uint32_t number)
 /* The index: an open hash table, at most half full. */
 
 static struct place *
-place_of(const struct pool *pool, uint64_t hash, const struct identity *identity)
+place_of(const struct pool *pool, uint64_t hash, const struct flow_identity *identity)
 {
 	for (size_t i = hash & pool->mask;; i = (i + 1) & pool->mask) {
 		struct place *place = &pool->index[i];
@@ -153,7 +153,7 @@ leave_index(struct pool *pool, struct place *hole)
 static struct slot *
 find(const struct pool *pool, const struct flow *flow, uint64_t hash, uint32_t *number)
 {
-	struct identity identity;
+	struct flow_identity identity;
 
 	identity_of(flow, &identity);
 	*number = place_of(pool, hash, &identity)->slot;
@@ -406,7 +406,7 @@ base_of(const struct slot *slot, bool zeroed, uint64_t base[POOL_COUNTERS])
 
 /* Where there is no birth, the moment of any one look must not become part of the id. */
 static void
-set_flow_id(struct flow *flow, const struct identity *identity)
+set_flow_id(struct flow *flow, const struct flow_identity *identity)
 {
 	flow->flow_id = (uint64_t)flow->id << 32 ^ (identity->born / 1000000 & UINT32_MAX);
 }
@@ -424,7 +424,7 @@ continue_from(const struct slot *slot, struct flow *flow)
 static void
 fill(struct slot *slot, const struct flow *flow)
 {
-	struct identity identity;
+	struct flow_identity identity;
 	const struct flow turned = { .original = flow->reply, .protocol = flow->protocol };
 
 	identity_of(&turned, &identity);
@@ -433,7 +433,7 @@ fill(struct slot *slot, const struct flow *flow)
 	memcpy(slot->reply_port, identity.port, sizeof slot->reply_port);
 	slot->gaps = flow->gaps & (GAP_NO_START | GAP_PARTIAL);
 	identity_of(flow, &identity);
-	memcpy(&slot->identity, &identity, offsetof(struct identity, kind));
+	memcpy(&slot->identity, &identity, offsetof(struct flow_identity, kind));
 }
 
 /* What may change during a flow's life. */
@@ -460,16 +460,18 @@ note_told(struct slot *slot, const struct flow *flow, uint64_t now, const uint64
 }
 
 static void
-insert(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t now, const uint64_t total[POOL_COUNTERS])
+insert(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t now,
+       const uint64_t reported[POOL_COUNTERS], const uint64_t total[POOL_COUNTERS])
 {
 	const uint32_t number = pool->free - 1;
 	struct slot *slot = slot_at(pool, number);
-	struct identity identity;
+	struct flow_identity identity;
 
 	identity_of(flow, &identity);
 	pool->free = slot->identity.id;
 	fill(slot, flow);
-	note_told(slot, flow, now, total);
+	note_told(slot, flow, now, reported);
+	note_look(slot, flow, total);
 	publish(&slot->identity.kind, identity.kind);
 	*place_of(pool, hash, &identity) = (struct place){ hash, number + 1 };
 	*missed_at(pool, number) = MISSED_SEEN;
@@ -498,11 +500,9 @@ pool_settle(const struct pool *pool, struct flow *flow, uint64_t hash, uint64_t 
 
 /* Without a birth, or with one that is still to come because the clock was set back, it may be of any age. */
 static bool
-is_long(const struct pool *pool, const struct flow *flow)
+is_ageless(const struct flow *flow)
 {
-	if (flow->gaps & GAP_NO_START || flow->born > flow->end)
-		return true;
-	return flow->end - flow->born >= pool->options.active_timeout;
+	return flow->gaps & GAP_NO_START || flow->born > flow->end;
 }
 
 static bool
@@ -534,29 +534,39 @@ no_room(struct pool *pool, uint64_t hash)
 	return POOL_NO_ROOM;
 }
 
+/* From this look on it gets older: all that it counted is reported already, or nothing. */
+static enum pool_verdict
+begin_here(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t now,
+           const uint64_t reported[POOL_COUNTERS], const uint64_t total[POOL_COUNTERS])
+{
+	if (!has_room(pool))
+		return no_room(pool, hash);
+	pool->options.counters->partial += flow->gaps & GAP_PARTIAL ? 1 : 0;
+	insert(pool, flow, hash, now, reported, total);
+	return POOL_NOTHING;
+}
+
 static enum pool_verdict
 first_look(struct pool *pool, struct flow *flow, uint64_t hash, uint64_t now, const uint64_t total[POOL_COUNTERS])
 {
 	static const uint64_t nothing[POOL_COUNTERS];
-	const bool before = was_before(pool, flow);
+	struct flow_identity identity;
 
-	if (!before && (!is_long(pool, flow) || !set_counters(flow, total, nothing)))
+	if (was_before(pool, flow)) {
+		flow->gaps |= GAP_PARTIAL;
+		return begin_here(pool, flow, hash, now, total, total);
+	}
+	if (is_ageless(flow))
+		return begin_here(pool, flow, hash, now, nothing, total);
+	if (flow->end - flow->born < pool->options.active_timeout || !set_counters(flow, total, nothing))
 		return POOL_NOTHING;
 	if (!has_room(pool))
 		return no_room(pool, hash);
-	if (!before) {
-		struct identity identity;
-		identity_of(flow, &identity);
-		set_flow_id(flow, &identity);
-		flow->start = MIN(flow->start, flow->end);
-		make_interval(flow);
-		pool->promised++;
-		return POOL_TELL;
-	}
-	flow->gaps |= GAP_PARTIAL;
-	pool->options.counters->partial++;
-	insert(pool, flow, hash, now, total);
-	return POOL_NOTHING;
+	identity_of(flow, &identity);
+	set_flow_id(flow, &identity);
+	make_interval(flow);
+	pool->promised++;
+	return POOL_TELL;
 }
 
 /* From here on counts from zero, and from what was not told yet. The slot must not be left half changed: counting from
@@ -611,13 +621,13 @@ pool_told(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t no
 	}
 	pool->promised -= pool->promised > 0;
 	if (has_room(pool))
-		insert(pool, flow, hash, now, total);
+		insert(pool, flow, hash, now, total, total);
 }
 
 void
 pool_forget(struct pool *pool, const struct flow *flow, uint64_t hash)
 {
-	struct identity identity;
+	struct flow_identity identity;
 
 	identity_of(flow, &identity);
 	struct place *place = place_of(pool, hash, &identity);
@@ -658,7 +668,7 @@ set_side(struct side *side, union address source, union address destination, con
 static void
 recall(const struct slot *slot, struct flow *flow)
 {
-	const struct identity identity = slot->identity;
+	const struct flow_identity identity = slot->identity;
 	const uint8_t protocol = identity.kind & 0xff;
 	const bool icmp = protocol == 1 || protocol == 58;
 

@@ -268,7 +268,7 @@ def existing(checks, lab):
     ready = time.time()
     sink = where.udp()
     daemon = where.daemon([collector("full", sink, template="full", records="biflow")],
-                          exporter="enterprise-number = 32473", await_sinks=[sink])
+                          exporter="enterprise-number = 32473", conntrack="count-from = start", await_sinks=[sink])
     stand.wait_time(daemon, "flows were there already", 5)
     checks.equal("census", [("10", "3", "5")], re.findall(
         r"(\d+) flows were there already; of (\d+) the counters and of (\d+) the start cannot be known", daemon.text()))
