@@ -455,6 +455,10 @@ static const char *const beginnings[] = { "first-look", "start", NULL };
 static const char *const transports[] = { [CONFIG_UDP] = "udp", [CONFIG_TCP] = "tcp", NULL };
 static const char *const protocols[] = { [CONFIG_IPFIX] = "ipfix", [CONFIG_NETFLOW9] = "netflow9", NULL };
 static const char *const records[] = { [CONFIG_UNIFLOW] = "uniflow", [CONFIG_BIFLOW] = "biflow", NULL };
+static const char *const statuses[] = {
+	[CONFIG_STATUS_AUTO] = "auto", [CONFIG_STATUS_SOCKET] = "socket", [CONFIG_STATUS_COMMAND] = "command",
+	[CONFIG_STATUS_OFF] = "off", NULL,
+};
 static const char *const reply_tuples[] = { [CONFIG_MIRROR] = "mirror", [CONFIG_WIRE] = "wire", NULL };
 
 enum { KIB = 1 << 10, MIB = 1 << 20, GIB = 1 << 30, MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
@@ -508,6 +512,12 @@ static const struct option options[] = {
 	  .list = &protocol_numbers },
 
 	{ NETBIRD, "interface", "wt0", parse_interface, IN(config, interface), .owned = true },
+	{ NETBIRD, "status", "auto", parse_choice, IN(config, status), .words = statuses },
+	{ NETBIRD, "socket", "/var/run/netbird-http.sock", parse_path, IN(config, netbird_socket), .owned = true,
+	  .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
+	{ NETBIRD, "command", "/usr/bin/netbird", parse_path, IN(config, netbird_command), .owned = true,
+	  .max = PATH_MAX - 1 },
+	{ NETBIRD, "refresh", "60s", parse_quantity, IN(config, refresh), .scale = &seconds, .min = 1, .max = HOUR },
 	{ NETBIRD, "peers-file", "none", parse_path, IN(config, peers_file), .owned = true, .absent = "none",
 	  .max = PATH_MAX - 1 },
 	{ NETBIRD, "api-url", "none", parse_url, IN(config, api_url), .owned = true, .absent = "none" },

@@ -17,6 +17,8 @@ enum config_protocol { CONFIG_IPFIX, CONFIG_NETFLOW9 };
 enum config_records { CONFIG_UNIFLOW, CONFIG_BIFLOW };
 enum config_reply_tuple { CONFIG_MIRROR, CONFIG_WIRE };
 
+enum config_status { CONFIG_STATUS_AUTO, CONFIG_STATUS_SOCKET, CONFIG_STATUS_COMMAND, CONFIG_STATUS_OFF };
+
 struct config_prefix {
 	union address address;      /* bits beyond length are zero */
 	uint8_t family;             /* 4 or 6 */
@@ -73,6 +75,10 @@ struct config {
 
 	/* [netbird] */
 	char *interface;            /* the mesh's interface, "wt0" */
+	enum config_status status;  /* how the NetBird client is asked for its peers */
+	char *netbird_socket;
+	char *netbird_command;
+	unsigned refresh;           /* seconds */
 	char *peers_file;           /* NULL: none */
 	char *api_url;              /* NULL: none; else there is an api_token_file */
 	char *api_token_file;

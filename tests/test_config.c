@@ -156,6 +156,16 @@ static const struct sample {
 	  "octets, none of them / : or a space)" },
 	{ "[netbird]\ninterface = ..\n", "f:2: [netbird] interface = ..: not the name of an interface (at most 15 octets, "
 	  "none of them / : or a space)" },
+	{ "[netbird]\nstatus = socket\n", "netbird status 1" },
+	{ "[netbird]\nstatus = command\n", "netbird status 2" },
+	{ "[netbird]\nstatus = off\n", "netbird status 3" },
+	{ "[netbird]\nstatus = no\n", "f:2: [netbird] status = no: not auto or socket or command or off" },
+	{ "[netbird]\nsocket = /run/nb.sock\n", "netbird socket /run/nb.sock" },
+	{ "[netbird]\nsocket = off\n", "f:2: [netbird] socket = off: not an absolute path" },
+	{ "[netbird]\ncommand = /opt/netbird\n", "netbird command /opt/netbird" },
+	{ "[netbird]\ncommand = netbird\n", "f:2: [netbird] command = netbird: not an absolute path" },
+	{ "[netbird]\nrefresh = 5m\n", "netbird refresh 300" },
+	{ "[netbird]\nrefresh = 0\n", "f:2: [netbird] refresh = 0: not a time in seconds (units s m h d) from 1s to 1h" },
 	{ "[netbird]\npeers-file = /etc/peerflow/peers\n", "netbird peers-file /etc/peerflow/peers" },
 	{ "[netbird]\npeers-file = none\n", "netbird peers-file (null)" },
 	{ "[netbird]\npeers-file = peers\n", "f:2: [netbird] peers-file = peers: not an absolute path or none" },
@@ -387,6 +397,10 @@ print(const struct config *config)
 	fprintf(out, "conntrack labels %d\n", config->labels);
 	print_lists(out, config);
 	fprintf(out, "netbird interface %s\n", config->interface);
+	fprintf(out, "netbird status %d\n", config->status);
+	fprintf(out, "netbird socket %s\n", config->netbird_socket);
+	fprintf(out, "netbird command %s\n", config->netbird_command);
+	fprintf(out, "netbird refresh %u\n", config->refresh);
 	fprintf(out, "netbird peers-file %s\n", config->peers_file ? config->peers_file : "(null)");
 	fprintf(out, "netbird api-url %s\n", config->api_url ? config->api_url : "(null)");
 	fprintf(out, "netbird api-token-file %s\n", config->api_token_file);
@@ -457,6 +471,10 @@ test_defaults(void)
 		"conntrack mark\n"
 		"conntrack protocol\n"
 		"netbird interface wt0\n"
+		"netbird status 0\n"
+		"netbird socket /var/run/netbird-http.sock\n"
+		"netbird command /usr/bin/netbird\n"
+		"netbird refresh 60\n"
 		"netbird peers-file (null)\n"
 		"netbird api-url (null)\n"
 		"netbird api-token-file /etc/peerflow/api-token\n"
