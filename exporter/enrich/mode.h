@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "mesh.h"
+#include "mesh_signs.h"
 
 /* Where the packets of the mesh pass on this host, and so what connection tracking can know of them. */
 enum mode {

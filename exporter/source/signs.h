@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "mesh.h"
+#include "mesh_signs.h"
 
 struct nlmsghdr;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#ifndef PEERFLOW_MESH_H
-#define PEERFLOW_MESH_H
+#ifndef PEERFLOW_MESH_SIGNS_H
+#define PEERFLOW_MESH_SIGNS_H
 
 #include <stdbool.h>
 
