@@ -20,6 +20,7 @@
 #include "config.h"
 #include "error.h"
 #include "hints.h"
+#include "inspect.h"
 
 #define LIVE_SOCKET "/run/peerflow/live"
 #define CONFIG_FILE "/etc/peerflow/exporter.conf"
@@ -287,6 +288,23 @@ hints(int argc, char **argv, GError **error)
 	return hints_run(collector, path, number, error);
 }
 
+static bool
+check(int argc, char **argv, GError **error)
+{
+	g_autofree char *path = NULL;
+	const GOptionEntry entries[] = {
+		{ "config", 'c', 0, G_OPTION_ARG_FILENAME, &path, "The daemon's configuration (" CONFIG_FILE ")", "FILE" },
+		{ 0 },
+	};
+
+	if (!parse_options("Looks at this host and says what is well for peerflowd and what is not.", entries, argc, argv, error))
+		return false;
+	const unsigned wrong = inspect_host(path ? path : CONFIG_FILE, stdout);
+	if (wrong)
+		g_set_error(error, PEERFLOW_ERROR, EXIT_FAILURE, "%u %s wrong", wrong, wrong == 1 ? "thing is" : "things are");
+	return !wrong;
+}
+
 static const struct command {
 	const char *name;
 	bool (*run)(int argc, char **argv, GError **error);
@@ -294,6 +312,7 @@ static const struct command {
 } commands[] = {
 	{ "live", live, "Show flows as they end" },
 	{ "hints", hints, "Print what a collector needs to show all there is" },
+	{ "check", check, "Say what is well on this host and what is not" },
 };
 
 static int
