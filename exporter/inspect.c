@@ -365,14 +365,15 @@ inspect_directory(struct inspection *inspection, const char *key, const char *pa
 		tell(inspection, WELL, key, "%s %s", path, strcmp(there, path) == 0 ? "can be written" : "will be made");
 }
 
+/* What can be read is looked at, even if something that it names is wrong. */
 static void
 inspect_config(struct inspection *inspection, const char *path, struct config **config)
 {
 	g_autoptr(GError) error = NULL;
 
-	*config = exporter_check(path, NULL, &error) ? config_load(path, &error) : NULL;
+	*config = config_load(path, &error);
 	inspection->config = *config;
-	if (*config)
+	if (*config && exporter_check(path, NULL, &error))
 		tell(inspection, WELL, "configuration", "%s is good", path);
 	else
 		tell(inspection, WRONG, "configuration", "%s", error->message);
@@ -405,7 +406,6 @@ inspect_host(const char *config_path, FILE *out)
 	inspect_mode(&inspection);
 	inspect_collectors(&inspection);
 	inspect_directory(&inspection, "runtime-directory", config->runtime_directory);
-	inspect_directory(&inspection, "state-directory", config->state_directory);
 	roster_free(inspection.netbird);
 	return inspection.wrong;
 }

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""NetBird's management server as a source of names: what it tells of flows, how it is asked, and that nothing it
+answers does any harm.
+
+    sudo tests/netns/test_api.py [CASE ...]       PEERFLOWD: the program, if not build/peerflowd"""
+
+import re
+import sys
+import time
+
+import lib
+import management
+import stand
+
+# The bundle of certificates that libcurl of Debian trusts, replaced in a mount namespace of its own.
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+TRUST = ("unshare", "--mount", "sh", "-c", f'mount --bind "$1" {BUNDLE} && shift && exec "$@"', "sh")
+
+
+def token(lab, text=management.TOKEN, mode=0o600, name="token"):
+    path = lab.directory / name
+    path.write_text(text + "\n", encoding="ascii")
+    path.chmod(mode)
+    return path
+
+
+def netbird(url, token_file, refresh="10s"):
+    return f"interface = exp0\nstatus = off\nwireguard = off\napi-url = {url}\napi-token-file = {token_file}\n" \
+           f"api-refresh = {refresh}\n"
+
+
+def small_account():
+    account = management.Account()
+    account.peer("alice-laptop", "100.90.0.7", "fd12:3456:789a:1::7", "alice@example.com", ["engineers"])
+    account.peer("router-a", "100.90.0.1")
+    account.network("site-a", "router-a", [("crm-db", "host", "10.20.0.20/32", ["crm"]),
+                                           ("lan", "subnet", "10.20.0.0/24", [])])
+    account.policy("eng-to-crm", ["engineers"], ["crm"], "tcp", [443])
+    return account
+
+
+def ask(where, url, token_file, wrap=()):
+    """The line that "peerflow check" has about the server, and how long it took."""
+    path = where.lab.directory / "check.conf"
+    path.write_text(where.configuration([], netbird=netbird(url, token_file)).replace("@LIVE@", str(path) + ".live")
+                    .replace("@RUN@", str(where.lab.directory / "run")), encoding="utf-8")
+    began = time.monotonic()
+    program = where.lab.start(where.router, *wrap, stand.PEERFLOW, "check", "--config", path)
+    program.process.wait(120)
+    lines = [line for line in program.text().splitlines() if "names from api" in line]
+    if len(lines) != 1:
+        raise RuntimeError(f"expected one line about the server: {program.text()}")
+    return re.sub(r"^(\w+) +names from api +", r"\1 ", lines[0]), time.monotonic() - began
+
+
+def tls(checks, lab):
+    """Who the server is, is checked: the authority and the name."""
+    where = stand.Stand(lab)
+    authority, stranger = management.certify(lab.directory, "authority"), management.certify(lab.directory, "stranger")
+    right = management.certify(lab.directory, "127.0.0.1", authority)
+    wrong_name = management.certify(lab.directory, "127.0.0.2", authority)
+    strange = management.certify(lab.directory, "127.0.0.3", stranger)
+    trust = (*TRUST, str(authority[0]))
+    for what, certificate, wrap, address, expected in (
+            ("a server that is trusted", right, trust, "127.0.0.1",
+             r"ok 2 peers, 2 resources, 1 policies from https://127\.0\.0\.1:\d+$"),
+            ("another's certificate", wrong_name, trust, "127.0.0.1", r"WRONG .*/api/users: SSL peer certificate"),
+            ("an unknown authority", strange, trust, "127.0.0.3", r"WRONG .*/api/users: SSL peer certificate"),
+            ("an authority that this host does not trust", right, (), "127.0.0.1",
+             r"WRONG .*/api/users: SSL peer certificate")):
+        server = management.Server(where.router, address, small_account(), certificate)
+        line, _ = ask(where, server.url, token(lab), wrap)
+        checks.true(what, re.match(expected, line), f"expected {expected!r} got {line!r}")
+        checks.equal(f"{what}: the token was sent", expected.startswith("ok"), bool(server.asked))
+        server.close()
+
+
+def answers(checks, lab):
+    """Whatever the server answers: one line that says what is wrong, soon, and nothing but reading calls."""
+    where = stand.Stand(lab)
+    account = small_account()
+    deep = b'[{"id":' + b"[" * 3_000_000
+    for what, path, way, expected in (
+            ("well", None, None, r"ok 2 peers, 2 resources, 1 policies from http://127\.0\.0\.1:\d+$"),
+            ("users are not to be seen", "/api/users", management.refuse(403), r"ok 2 peers.*; users: HTTP 403$"),
+            ("an old server", "/api/networks/routers", management.refuse(404), r"ok 2 peers.*; routers: HTTP 404$"),
+            ("a token that expired", "/api/users", management.refuse(401), r"WRONG .*HTTP 401: the token is not valid"),
+            ("no rights at all", "/api/peers", management.refuse(403), r"WRONG .*HTTP 403: the token's user may not"),
+            ("another server", "/api/peers", management.refuse(404), r"WRONG .*HTTP 404: no management server"),
+            ("too often", "/api/peers", management.refuse(429, Retry_After="7"), r"WRONG .*HTTP 429: asked too often$"),
+            ("ill", "/api/policies", management.refuse(500), r"WRONG .*/api/policies: HTTP 500$"),
+            ("elsewhere", "/api/peers", management.refuse(301, Location="http://127.0.0.9/"), r"WRONG .*: HTTP 301$"),
+            ("a page", "/api/peers", management.say(b"<html>"), r"WRONG .*no list in JSON: something else"),
+            ("an error as if it were well", "/api/peers", management.say(b'{"message":"x","code":500}'),
+             r"WRONG .*no list in JSON: something else"),
+            ("cut", "/api/peers", management.say(b'[{"id":"x"}', 100), r"WRONG .*: Transferred a partial file$"),
+            ("without its end", "/api/peers", management.say(b'[{"id":"x"}'), r"WRONG .*its end is missing$"),
+            ("not UTF-8", "/api/peers", management.say(b'[{"id":"\xff\xfe"}]'), r"WRONG .*no JSON: unable to decode"),
+            ("a terminal's control codes", "/api/peers", management.say(b'[\x1b[31m]'), r"WRONG .*/api/peers: no "),
+            ("deeply nested", "/api/peers", management.say(deep + b"]" * 3_000_000 + b"}]"), r"WRONG .*no JSON: maximum"),
+            ("nulls", "/api/peers", management.say(b"null"), r"ok 0 peers"),
+            ("other types", "/api/peers", management.say(b'[1,"x",null,[],{"ip":{},"groups":7,"id":[]}]'), r"ok 0 peers"),
+            ("one endless element", "/api/peers", management.huge, r"WRONG .*an element is too long$"),
+            ("a connection torn down", "/api/peers", management.reset, r"WRONG .*/api/peers: ")):
+        server = management.Server(where.router, "127.0.0.1", account)
+        if path:
+            server.ways[path] = way
+        line, took = ask(where, server.url, token(lab))
+        checks.true(f"{what}: the line", re.search(expected, line), f"expected {expected!r} got {line!r}")
+        checks.true(f"{what}: text only", line.isprintable(), f"got {line!r}")
+        checks.true(f"{what}: soon", took < 20, f"took {took:.1f} s")
+        checks.equal(f"{what}: methods", {"GET"}, {method for _, method, _, _ in server.asked})
+        server.close()
+
+
+def tokens(checks, lab):
+    """A token that others may read is not used."""
+    where = stand.Stand(lab)
+    server = management.Server(where.router, "127.0.0.1", small_account())
+    for what, path, expected in (
+            ("open to others", token(lab, mode=0o644, name="open"), r"WRONG .*open: others may read or change it"),
+            ("empty", token(lab, "", name="empty"), r"WRONG .*empty: holds no token"),
+            ("absent", lab.directory / "absent", r"WRONG .*absent: No such file")):
+        line, _ = ask(where, server.url, path)
+        checks.true(what, re.match(expected, line), f"expected {expected!r} got {line!r}")
+    checks.equal("nothing was asked", [], server.asked)
+    line, _ = ask(where, server.url, token(lab, "nbp_another", name="another"))
+    checks.true("another token", "HTTP 401" in line, f"got {line!r}")
+    server.close()
+
+
+def size(checks, lab):
+    """A hundred thousand peers."""
+    where = stand.Stand(lab)
+    account = management.Account()
+    account.fill(100_000)
+    server = management.Server(where.router, "127.0.0.1", account)
+    for path in ("/api/users", "/api/peers"):
+        server.text(path)
+    line, took = ask(where, server.url, token(lab))
+    octets = len(server.text("/api/peers"))
+    checks.true("a hundred thousand peers", line.startswith("ok 100000 peers, "), f"got {line!r}")
+    checks.true("a hundred thousand peers: soon", took < 60 * (5 if stand.SANITIZED else 1), f"took {took:.1f} s")
+    print(f"# {octets >> 20} MiB, {took:.1f} s")
+    server.close()
+
+
+CASES = (tls, answers, tokens, size)
+
+if __name__ == "__main__":
+    sys.exit(stand.run(CASES))
