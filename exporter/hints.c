@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "encode/field.h"
+#include "encode/options.h"
 #include "error.h"
 
 /* What a value is, as the collectors divide them. */
@@ -31,6 +32,35 @@ static bool
 is_own(const struct field *field)
 {
 	return field->enterprise == ENTERPRISE_OWN;
+}
+
+/* An element of the operator's enterprise, of flows or of options. */
+struct element {
+	const char *name;
+	uint16_t number;
+	uint16_t bits;              /* of a number */
+	enum value_kind kind;
+	uint8_t semantics;
+};
+
+/* Steps through all of them: i is zero at first. */
+static bool
+next_own(unsigned *i, struct element *element)
+{
+	while (*i < n_fields && !is_own(&fields[*i]))
+		++*i;
+	if (*i < n_fields) {
+		const struct field *field = &fields[(*i)++];
+		*element = (struct element){ field->name, field->element, field->octets * 8, value_kind(field), field->semantics };
+		return true;
+	}
+	if (*i >= n_fields + n_own_elements)
+		return false;
+	const struct own_element *own = &own_elements[(*i)++ - n_fields];
+	const bool string = own->type == 13;    /* RFC 5610 section 3.1; 1 to 4 are unsigned8 to 64 */
+	*element = (struct element){ own->name, own->element, string ? 0 : 4 << own->type,
+	                             string ? VALUE_STRING : VALUE_NUMBER, own->semantics };
+	return true;
 }
 
 /* "IPv6" is one word and "NATS" is the end of one and the beginning of another. */
@@ -169,18 +199,18 @@ goflow2(GString *out, uint32_t enterprise)
 /* Elastic filebeat and Logstash, whose files of definitions have the same format */
 
 static void
-elastic(GString *out, uint32_t enterprise, const char *octets)
+elastic(GString *out, uint32_t enterprise)
 {
+	struct element element;
+
 	g_string_append_printf(out, "%u:\n", enterprise);
-	for (unsigned i = 0; i < n_fields; i++) {
-		if (!is_own(&fields[i]))
-			continue;
-		g_string_append_printf(out, "  %u:\n  - :", fields[i].element);
-		if (value_kind(&fields[i]) == VALUE_NUMBER)
-			g_string_append_printf(out, "uint%u", fields[i].octets * 8);
+	for (unsigned i = 0; next_own(&i, &element);) {
+		g_string_append_printf(out, "  %u:\n  - :", element.number);
+		if (element.kind == VALUE_NUMBER)
+			g_string_append_printf(out, "uint%u", element.bits);
 		else
-			g_string_append(out, value_kind(&fields[i]) == VALUE_STRING ? "string" : octets);
-		g_string_append_printf(out, "\n  - :%s\n", fields[i].name);
+			g_string_append(out, element.kind == VALUE_STRING ? "string" : "octetarray");
+		g_string_append_printf(out, "\n  - :%s\n", element.name);
 	}
 }
 
@@ -192,7 +222,7 @@ filebeat(GString *out, uint32_t enterprise)
 		"#   custom_definitions:\n"
 		"#   - /etc/filebeat/peerflow.yml\n"
 		"# The fields are then found as netflow.source_peer_name and so on.\n");
-	elastic(out, enterprise, "octetarray");
+	elastic(out, enterprise);
 }
 
 static void
@@ -201,7 +231,7 @@ logstash(GString *out, uint32_t enterprise)
 	g_string_append(out,
 		"# /etc/logstash/peerflow.yaml; the codec without it refuses template = full and so every flow:\n"
 		"#   codec => netflow { versions => [10] ipfix_definitions => \"/etc/logstash/peerflow.yaml\" }\n");
-	elastic(out, enterprise, "octetarray");
+	elastic(out, enterprise);
 }
 
 /* libfds, which ipfixcol2 reads its elements with */
@@ -213,6 +243,7 @@ libfds(GString *out, uint32_t enterprise)
 		"default", "quantity", "totalCounter", "deltaCounter", "identifier", "flags",
 	};
 	static const char *const type[] = { [VALUE_STRING] = "string", [VALUE_OCTETS] = "octetArray" };
+	struct element element;
 
 	g_string_append_printf(out,
 		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
@@ -220,15 +251,13 @@ libfds(GString *out, uint32_t enterprise)
 		"<ipfix-elements>\n"
 		"  <scope>\n    <pen>%u</pen>\n    <name>peerflow</name>\n    <biflow mode=\"none\"></biflow>\n  </scope>\n",
 		enterprise);
-	for (unsigned i = 0; i < n_fields; i++) {
-		if (!is_own(&fields[i]))
-			continue;
-		const enum value_kind kind = value_kind(&fields[i]);
-		g_autofree char *number = g_strdup_printf("unsigned%u", fields[i].octets * 8);
+	for (unsigned i = 0; next_own(&i, &element);) {
+		g_autofree char *number = g_strdup_printf("unsigned%u", element.bits);
 		g_string_append_printf(out, "  <element>\n    <id>%u</id>\n    <name>%s</name>\n    <dataType>%s</dataType>\n"
 		                       "    <dataSemantics>%s</dataSemantics>\n    <status>current</status>\n  </element>\n",
-		                       fields[i].element, fields[i].name, kind == VALUE_NUMBER ? number : type[kind],
-		                       semantics[fields[i].semantics]);
+		                       element.number, element.name,
+		                       element.kind == VALUE_NUMBER ? number : type[element.kind],
+		                       semantics[element.semantics]);
 	}
 	g_string_append(out, "</ipfix-elements>\n");
 }
@@ -333,16 +362,14 @@ static void
 wireshark(GString *out, uint32_t enterprise)
 {
 	static const char *const type[] = { [VALUE_STRING] = "string", [VALUE_OCTETS] = "bytes" };
+	struct element element;
 
 	g_string_append_printf(out, wireshark_before, enterprise);
-	for (unsigned i = 0; i < n_fields; i++) {
-		if (!is_own(&fields[i]))
-			continue;
-		const enum value_kind kind = value_kind(&fields[i]);
-		g_autofree char *number = g_strdup_printf("uint%u", fields[i].octets * 8);
-		g_string_append_printf(out, "\t[%u] = ProtoField.%s(\"peerflow.%s\", \"%s\"%s),\n", fields[i].element,
-		                       kind == VALUE_NUMBER ? number : type[kind], fields[i].name, fields[i].name,
-		                       fields[i].semantics == SEMANTICS_FLAGS ? ", base.HEX" : "");
+	for (unsigned i = 0; next_own(&i, &element);) {
+		g_autofree char *number = g_strdup_printf("uint%u", element.bits);
+		g_string_append_printf(out, "\t[%u] = ProtoField.%s(\"peerflow.%s\", \"%s\"%s),\n", element.number,
+		                       element.kind == VALUE_NUMBER ? number : type[element.kind], element.name, element.name,
+		                       element.semantics == SEMANTICS_FLAGS ? ", base.HEX" : "");
 	}
 	g_string_append(out, wireshark_after);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "encode/field.h"
+#include "encode/options.h"
 #include "error.h"
 #include "suite.h"
 
@@ -99,6 +100,25 @@ test_own_elements(void)
 	expect_line(goflow2, count_lines(goflow2, "penprovided: true"), g_strdup_printf("pen: %u", ENTERPRISE));
 }
 
+/* And those of options data, where that is shown. */
+static void
+test_options_elements(void)
+{
+	g_autofree char *logstash = hint_of("logstash", ENTERPRISE), *libfds = hint_of("libfds", ENTERPRISE);
+	g_autofree char *tshark = hint_of("tshark", ENTERPRISE);
+
+	CU_ASSERT(n_own_elements >= 8);
+	for (unsigned i = 0; i < n_own_elements; i++) {
+		g_autofree char *lua = g_strdup_printf("\t[%u] = ProtoField.", own_elements[i].element);
+		expect_line(logstash, 1, g_strdup_printf("- :%s", own_elements[i].name));
+		expect_line(libfds, 1, g_strdup_printf("<name>%s</name>", own_elements[i].name));
+		CU_ASSERT_PTR_NOT_NULL(strstr(tshark, lua));
+	}
+	CU_ASSERT_PTR_NOT_NULL(strstr(logstash, "  1031:\n  - :uint8\n  - :gapKind\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(logstash, "  1043:\n  - :string\n  - :viaPeerName\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(tshark, "ProtoField.uint8(\"peerflow.gapFlags\", \"gapFlags\", base.HEX)"));
+}
+
 static void
 test_types(void)
 {
@@ -172,6 +192,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "snake case", test_snake_case },
 		{ "own elements", test_own_elements },
+		{ "elements of options", test_options_elements },
 		{ "types", test_types },
 		{ "without a number", test_without_enterprise },
 		{ "list", test_list },

@@ -60,13 +60,7 @@ static const struct options_template {
 	{ OPTIONS_WHO_V6, OWN_ONLY, 2, 10, { { 170, 16 }, { 29, 1 }, WORDS_OF_A_PREFIX } },
 };
 
-/* The OWN elements of these templates, as type records tell them; those of flows are in fields[]. */
-static const struct own_element {
-	uint16_t element;
-	uint8_t type;                   /* RFC 5610 section 3.1 */
-	uint8_t semantics;
-	const char *name;
-} own_elements[] = {
+const struct own_element own_elements[] = {
 	{ 1031, 1, SEMANTICS_IDENTIFIER, "gapKind" },
 	{ 1032, 1, SEMANTICS_FLAGS, "gapFlags" },
 	{ 1041, 13, SEMANTICS_DEFAULT, "peerUserName" },
@@ -76,6 +70,8 @@ static const struct own_element {
 	{ 1045, 13, SEMANTICS_DEFAULT, "networkName" },
 	{ 1046, 13, SEMANTICS_DEFAULT, "domainName" },
 };
+
+const unsigned n_own_elements = G_N_ELEMENTS(own_elements);
 
 static uint16_t
 set_of_templates(const struct batch *batch, bool options)

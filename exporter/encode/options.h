@@ -30,6 +30,17 @@ enum {
 	DOMAIN_NAME = 64,           /* octets, zero padded: of fixed length, as in all that every collector gets */
 };
 
+/* The OWN elements of options templates, as type records tell them; those of flows are in fields[]. */
+struct own_element {
+	uint16_t element;
+	uint8_t type;               /* RFC 5610 section 3.1 */
+	uint8_t semantics;
+	const char *name;
+};
+
+extern const struct own_element own_elements[];
+extern const unsigned n_own_elements;
+
 size_t template_record_octets(const struct template *template);
 void template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise);
 
