@@ -309,7 +309,7 @@ test_stream(void)
 		  "\"fqdn\":\"alice\"}]}}}\n", FRAME(PEER("100.90.0.2", "bob")), "{\"result\":{\"fullStatus\":{\"peers\":[{\"IP\":" },
 		  HOLD },
 		{ NETWORKS, "200 OK", { "{\"routes\":[]}" }, CLOSE },
-		{ NULL },
+		{ .path = NULL },
 	};
 	struct sources_options options = defaults;
 	struct stand stand;
@@ -333,7 +333,7 @@ test_unchanged(void)
 		{ STREAM, UNKNOWN, { "{\"code\":12,\"message\":\"unknown method\"}" }, CLOSE },
 		{ STATUS, "200 OK", { PEERS(PEER("100.90.0.2", "alice")) }, CLOSE },
 		{ NETWORKS, "200 OK", { "{\"routes\":[{\"ID\":\"crm\",\"range\":\"10.0.0.0/8\",\"selected\":true}]}" }, CLOSE },
-		{ NULL },
+		{ .path = NULL },
 	};
 	struct sources_options options = defaults;
 	struct stand stand;
@@ -360,7 +360,7 @@ test_refusals(void)
 	static const struct reply script[] = {
 		{ STREAM, "403 Forbidden", { "{\"code\":7,\"message\":\"PRIVILEGE_REQUIRED\\u001b[1m\"}" }, CLOSE },
 		{ STATUS, "403 Forbidden", { "<html>" }, CLOSE },
-		{ NULL },
+		{ .path = NULL },
 	};
 	struct sources_options options = defaults;
 	struct stand stand;
@@ -371,7 +371,7 @@ test_refusals(void)
 	UNTIL(asked(stand.server, STATUS) >= 2);
 	CU_ASSERT_EQUAL(stand.heard.times[ROSTER_NETBIRD], 0);
 	/* and from there back to well */
-	static const struct reply well[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "carol")) }, HOLD }, { NULL } };
+	static const struct reply well[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "carol")) }, HOLD }, { .path = NULL } };
 	use_script(stand.server, well);
 	UNTIL(SAYS(ROSTER_NETBIRD, "carol"));
 	CU_ASSERT_TRUE(has_state(&stand, SOURCES_GOOD, "from the stream"));
@@ -385,7 +385,7 @@ test_too_many(void)
 	static const struct reply script[] = {
 		{ STREAM, "429 Too Many Requests\r\nRetry-After: 1000", { "{}" }, CLOSE },
 		{ STATUS, "429 Too Many Requests\r\nRetry-After: 1000", { "{}" }, CLOSE },
-		{ NULL },
+		{ .path = NULL },
 	};
 	g_autofree char *path = command("echo '" PEERS(PEER("100.90.0.2", "dave")) "'; echo x >>$0.times");
 	g_autofree char *times = g_strconcat(path, ".times", NULL);
@@ -411,7 +411,7 @@ test_hanging(void)
 	static const struct reply script[] = {
 		{ STREAM, "200 OK", { "{\"result\":" }, HOLD },
 		{ STATUS, "200 OK", { NULL }, HOLD },
-		{ NULL },
+		{ .path = NULL },
 	};
 	g_autofree char *path = command("echo '" PEERS(PEER("100.90.0.2", "erin")) "'");
 	struct sources_options options = defaults;
@@ -430,12 +430,12 @@ test_restart(void)
 {
 	static const struct reply script[] = {
 		{ STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "frank")), "{\"result\":{\"fullStatus\":{\"peers\":[" }, HOLD },
-		{ NULL },
+		{ .path = NULL },
 	};
 	static const struct reply down[] = {
 		{ STREAM, "200 OK", { "{\"result\":{\"fullStatus\":{\"peers\":[" PEER("100.90.0.2", "nobody") }, BREAK },
 		{ STATUS, "200 OK", { "{\"status\":\"Idle\",\"fullStatus\":{\"peers\":[]}}" }, CLOSE },
-		{ NULL },
+		{ .path = NULL },
 	};
 	struct sources_options options = defaults;
 	struct stand stand;
@@ -448,7 +448,7 @@ test_restart(void)
 	UNTIL(has_state(&stand, SOURCES_FAILING, "status: NetBird is not connected: it says Idle; what it said at 20"));
 	CU_ASSERT_TRUE(has_state(&stand, SOURCES_FAILING, " stays in force"));
 	CU_ASSERT_TRUE(SAYS(ROSTER_NETBIRD, "frank") && stand.heard.times[ROSTER_NETBIRD] == 1);
-	static const struct reply up[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "grace")) }, BREAK }, { NULL } };
+	static const struct reply up[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "grace")) }, BREAK }, { .path = NULL } };
 	use_script(stand.server, up);
 	UNTIL(SAYS(ROSTER_NETBIRD, "grace"));
 	close_stand(&stand);
@@ -458,7 +458,7 @@ test_restart(void)
 static void
 test_brief(void)
 {
-	static const struct reply script[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "heidi")) }, CLOSE }, { NULL } };
+	static const struct reply script[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "heidi")) }, CLOSE }, { .path = NULL } };
 	struct sources_options options = defaults;
 	struct stand stand;
 	const int64_t end = g_get_monotonic_time() + 4 * G_USEC_PER_SEC;
@@ -501,7 +501,7 @@ test_command(void)
 static void
 test_absent(void)
 {
-	static const struct reply script[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "judy")) }, HOLD }, { NULL } };
+	static const struct reply script[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "judy")) }, HOLD }, { .path = NULL } };
 	struct server *server = server_new(script);
 	g_autofree char *hidden = g_strconcat(server->path, "-hidden", NULL);
 	struct sources_options options = defaults;
@@ -531,7 +531,7 @@ test_reconfigure(void)
 	static const struct reply script[] = {
 		{ STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "kim")) }, HOLD },
 		{ NETWORKS, "200 OK", { "{\"routes\":[]}" }, CLOSE },
-		{ NULL },
+		{ .path = NULL },
 	};
 	struct sources_options options = defaults;
 	struct stand stand;
@@ -568,7 +568,7 @@ test_revision(void)
 		{ NETWORKS, "200 OK", { "{\"routes\":[{\"ID\":\"first\",\"range\":\"10.0.0.0/8\",\"selected\":true}]}" }, CLOSE },
 		{ NETWORKS, "200 OK", { "{\"routes\":[{\"ID\":\"second\",\"range\":\"10.0.0.0/8\",\"selected\":true}]}" }, CLOSE },
 		{ STREAM, "200 OK", { "{\"result\":{\"fullStatus\":{\"peers\":[{}],\"networksRevision\":\"7\"}}}\n" }, HOLD },
-		{ NULL },
+		{ .path = NULL },
 	};
 	struct sources_options options = defaults;
 	struct stand stand;
