@@ -10,7 +10,7 @@
 enum {
 	VALUE_MOST = 4 << 20,       /* octets of one peer, with all its networks */
 	FRAME_MOST = 512 << 20,     /* a hundred thousand peers are 70 MiB */
-	FOUND_MOST = 4 << 20,       /* addresses and prefixes of one answer */
+	FOUND_MOST = 1 << 20,       /* addresses and prefixes of one answer */
 };
 
 /* An address or prefix of a peer, whose name is known only when the mesh's domain is. */
