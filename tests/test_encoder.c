@@ -1145,10 +1145,13 @@ count_flow(const struct record *record, void *data)
 	marks->flows += !marks->id;
 }
 
-static void
-check_marks(struct reader *reader, const struct message *message, size_t n, uint64_t skipped)
+/* Takes what there is and answers the mark of the last message. */
+static uint64_t
+check_marks(struct reader *reader, struct encoder *encoder, bool partial, uint64_t skipped)
 {
 	struct marks *marks = reader->data;
+	const struct message *message;
+	const size_t n = encoder_take(encoder, now, partial, &message);
 
 	for (size_t i = 0; i < n; i++) {
 		read_message(reader, &message[i]);
@@ -1156,6 +1159,7 @@ check_marks(struct reader *reader, const struct message *message, size_t n, uint
 		if (message[i].mark != marks->flows && message[i].mark != marks->flows + skipped)
 			CU_ASSERT_EQUAL(message[i].mark, marks->flows);
 	}
+	return n ? message[n - 1].mark : 0;
 }
 
 /* Flows 1 to 2000 with options data and templates in between, and the last ones left out. */
@@ -1167,7 +1171,6 @@ run_marks(const char *template, unsigned records, size_t size, unsigned name)
 	g_autofree struct reader *reader = g_new0(struct reader, 1);
 	struct marks marks = { .records = records == TRAIT_UNIFLOW ? 2 : 1 };
 	struct flow flow = flow_of_case(0);
-	const struct message *message;
 
 	reader->version = file->protocol;
 	reader->handle = count_flow;
@@ -1177,19 +1180,18 @@ run_marks(const char *template, unsigned records, size_t size, unsigned name)
 		flow.flow_id = number;
 		flow.initiator = name + number % 3;
 		if (!encoder_add_flow(encoder, &flow, &names)) {
-			check_marks(reader, message, encoder_take(encoder, now, number % 2, &message), 0);
+			check_marks(reader, encoder, number % 2, 0);
 			CU_ASSERT_TRUE(encoder_add_flow(encoder, &flow, &names));
 		}
 		encoder_mark(encoder, number);
 		if (number % 100 == 0)
 			encoder_add_statistics(encoder, &(struct exporter_statistics){ 1, 2, 3 });
 	}
-	check_marks(reader, message, encoder_take(encoder, now, false, &message), 0);
+	check_marks(reader, encoder, false, 0);
 	encoder_mark(encoder, 2005);
-	check_marks(reader, message, encoder_take(encoder, now, true, &message), 5);
+	check_marks(reader, encoder, true, 5);
 	encoder_add_statistics(encoder, &(struct exporter_statistics){ 1, 2, 3 });
-	check_marks(reader, message, encoder_take(encoder, now, true, &message), 5);
-	CU_ASSERT_EQUAL(message->mark, 2005);
+	CU_ASSERT_EQUAL(check_marks(reader, encoder, true, 5), 2005);
 	CU_ASSERT_EQUAL(marks.flows, 2000);
 	CU_ASSERT_EQUAL(reader->wrong, 0);
 	return marks.torn;
