@@ -186,9 +186,8 @@ on_walked(bool complete, bool certain, void *data)
 {
 	struct exporter *exporter = data;
 
-	flows_walked(exporter->flows, complete, certain);
 	exporter->gone_at = 0;
-	if (!exporter->gone_timer)
+	if (flows_walked(exporter->flows, complete, certain) && !exporter->gone_timer)
 		exporter->gone_timer = g_idle_add_full(G_PRIORITY_DEFAULT, on_gone, exporter, NULL);
 }
 

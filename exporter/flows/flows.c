@@ -216,10 +216,10 @@ flows_present(struct flows *flows, struct flow *flow, size_t n, uint64_t now, st
 	tell_gap(flows, GAP_POOL, flows->counters.no_room - before.no_room, moment, moment);
 }
 
-void
+bool
 flows_walked(struct flows *flows, bool complete, bool certain)
 {
-	pool_walked(flows->pool, complete, certain);
+	return pool_walked(flows->pool, complete, certain);
 }
 
 void

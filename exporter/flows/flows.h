@@ -78,8 +78,8 @@ void flows_ended(struct flows *flows, struct flow *flow, size_t n, struct tally 
  * nobody sets, which goes on while the machine sleeps. */
 void flows_present(struct flows *flows, struct flow *flow, size_t n, uint64_t now, struct tally *tally);
 
-/* A walk over the table is over, complete and certain as the source says: flows may be gone now. */
-void flows_walked(struct flows *flows, bool complete, bool certain);
+/* A walk over the table is over, complete and certain as the source says. True if flows are gone now. */
+bool flows_walked(struct flows *flows, bool complete, bool certain);
 
 /* The records of some flows that are gone, in flow, which has room for FLOWS_BATCH. *at is zero at first and then left
  * alone; none in the tally: that was all. */

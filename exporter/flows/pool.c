@@ -641,18 +641,22 @@ pool_forget(struct pool *pool, const struct flow *flow, uint64_t hash)
 
 /* Walks. */
 
-void
+bool
 pool_walked(struct pool *pool, bool complete, bool certain)
 {
+	bool gone = false;
+
 	pool->no_memory = false;
 	if (complete)
 		pool->chunk[0]->head.before = 0;
 	if (!complete || !certain)
-		return;
+		return false;
 	for (size_t i = 0; i < pool->chunks * CHUNK_SLOTS; i++) {
 		uint8_t *missed = missed_at(pool, i);
 		*missed += *missed < MISSED_GONE;
+		gone |= *missed == MISSED_GONE;
 	}
+	return gone;
 }
 
 static void

@@ -90,8 +90,8 @@ void pool_told(struct pool *pool, const struct flow *flow, uint64_t hash, uint64
 /* The flow has ended and was told. */
 void pool_forget(struct pool *pool, const struct flow *flow, uint64_t hash);
 
-/* A walk over the table is over: complete and certain as the source says. */
-void pool_walked(struct pool *pool, bool complete, bool certain);
+/* A walk over the table is over: complete and certain as the source says. True if flows are gone now. */
+bool pool_walked(struct pool *pool, bool complete, bool certain);
 
 /* The next flow that two certain walks did not show, from *at on, as its last record, with GAP_LOST_END: nobody told of
  * its end. Its hash and the totals of the last look come with it. False: there are no more. *at is zero at first. */
