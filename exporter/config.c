@@ -504,6 +504,8 @@ static const struct option options[] = {
 	  .min = 0, .max = 4 << 20 },
 	{ CONNTRACK, "count-from", "first-look", parse_choice, IN(config, count_from_start), .words = beginnings },
 	{ CONNTRACK, "reap-share", "1%", parse_quantity, IN(config, reap_share), .scale = &percent, .min = 0, .max = 100 },
+	{ CONNTRACK, "reliable", "yes", parse_choice, IN(config, reliable), .words = no_yes },
+	{ CONNTRACK, "fuse", "80%", parse_quantity, IN(config, fuse), .scale = &percent, .min = 10, .max = 95 },
 	{ CONNTRACK, "labels", "no", parse_choice, IN(config, labels), .words = no_yes },
 	{ CONNTRACK, "ignore", "127.0.0.0/8, ::1/128", parse_list, IN(config, ignore), .owned = true, .absent = "none",
 	  .list = &prefixes },

@@ -65,6 +65,8 @@ struct config {
 	size_t max_long_flows;      /* 0: flows are reported at their end only */
 	bool count_from_start;      /* of flows that were there before us; false: from our first look */
 	unsigned reap_share;        /* percent of one processor; 0: no reaping */
+	bool reliable;
+	unsigned fuse;              /* percent of nf_conntrack_max */
 	bool labels;
 	struct config_prefix *ignore;
 	size_t n_ignore;

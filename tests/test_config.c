@@ -99,6 +99,13 @@ static const struct sample {
 	{ "[conntrack]\nreap-share = 100\n", "conntrack reap-share 100" },
 	{ "[conntrack]\nreap-share = 101\n", "f:2: [conntrack] reap-share = 101: not a number of percent from 0% to 100%" },
 	{ "[conntrack]\nreap-share = 1s\n", "f:2: [conntrack] reap-share = 1s: not a number of percent from 0% to 100%" },
+	{ "[conntrack]\nreliable = no\n", "conntrack reliable 0" },
+	{ "[conntrack]\nreliable = yes\n", "conntrack reliable 1" },
+	{ "[conntrack]\nreliable = maybe\n", "f:2: [conntrack] reliable = maybe: not no or yes" },
+	{ "[conntrack]\nfuse = 95%\n", "conntrack fuse 95" },
+	{ "[conntrack]\nfuse = 10\n", "conntrack fuse 10" },
+	{ "[conntrack]\nfuse = 9%\n", "f:2: [conntrack] fuse = 9%: not a number of percent from 10% to 95%" },
+	{ "[conntrack]\nfuse = 96%\n", "f:2: [conntrack] fuse = 96%: not a number of percent from 10% to 95%" },
 	{ "[conntrack]\nlabels = yes\n", "conntrack labels 1" },
 	{ "[conntrack]\nlabels = no\n", "conntrack labels 0" },
 	{ "[conntrack]\nlabels = true\n", "f:2: [conntrack] labels = true: not no or yes" },
@@ -394,6 +401,8 @@ print(const struct config *config)
 	fprintf(out, "conntrack max-long-flows %zu\n", config->max_long_flows);
 	fprintf(out, "conntrack count-from %d\n", config->count_from_start);
 	fprintf(out, "conntrack reap-share %u\n", config->reap_share);
+	fprintf(out, "conntrack reliable %d\n", config->reliable);
+	fprintf(out, "conntrack fuse %u\n", config->fuse);
 	fprintf(out, "conntrack labels %d\n", config->labels);
 	print_lists(out, config);
 	fprintf(out, "netbird interface %s\n", config->interface);
@@ -466,6 +475,8 @@ test_defaults(void)
 		"conntrack max-long-flows 65536\n"
 		"conntrack count-from 0\n"
 		"conntrack reap-share 1\n"
+		"conntrack reliable 1\n"
+		"conntrack fuse 80\n"
 		"conntrack labels 0\n"
 		"conntrack ignore 4:127.0.0.0/8 6:::1/128\n"
 		"conntrack mark\n"
