@@ -392,6 +392,9 @@ fill_source_options(struct source_options *options, const struct config *config)
 		.receive_buffer = config->receive_buffer,
 		.active_timeout = config->active_timeout,
 		.reap_share = config->reap_share,
+		.stored_fd = -1,
+		.reliable = config->reliable,
+		.fuse = config->fuse,
 		.labels = config->labels,
 	};
 }
