@@ -58,6 +58,7 @@ struct config {
 	char *template_directory;
 	char *runtime_directory;    /* of what survives a crash; NULL: nothing does */
 	char *live_socket;          /* NULL: none */
+	char *status_socket;        /* NULL: none */
 
 	/* [conntrack] */
 	size_t receive_buffer;      /* octets */

@@ -68,6 +68,16 @@ static const struct sample {
 	{ "[exporter]\nlive-socket = off\n", "f:2: [exporter] live-socket = off: nobody would see a flow; a "
 	  "[collector NAME] or a live-socket would be right" },
 
+	{ "[exporter]\nstatus-socket = /tmp/status\n", "exporter status-socket /tmp/status" },
+	{ "[exporter]\nstatus-socket = off\n", "exporter status-socket (null)" },
+	{ "[exporter]\n", "exporter status-socket /run/peerflow/status" },
+	{ "[exporter]\nstatus-socket = auto\nruntime-directory = /a/b\n", "exporter status-socket /a/b/status" },
+	{ "[exporter]\nruntime-directory = off\n", "exporter status-socket (null)" },
+	{ "[exporter]\nstatus-socket = status\n", "f:2: [exporter] status-socket = status: not an absolute path or auto or "
+	  "off" },
+	{ "[exporter]\nstatus-socket = /" HUNDRED "0123456\n", "f:2: [exporter] status-socket = /" TEN TEN TEN TEN TEN TEN
+	  TEN "012345678…: too long; a path of at most 107 octets would be right" },
+
 	/* [conntrack] */
 	{ "[conntrack]\nreceive-buffer = 128K\n", "conntrack receive-buffer 131072" },
 	{ "[conntrack]\nreceive-buffer = 131072\n", "conntrack receive-buffer 131072" },
@@ -396,6 +406,7 @@ print(const struct config *config)
 	fprintf(out, "exporter template-directory %s\n", config->template_directory);
 	fprintf(out, "exporter runtime-directory %s\n", config->runtime_directory ? config->runtime_directory : "(null)");
 	fprintf(out, "exporter live-socket %s\n", config->live_socket ? config->live_socket : "(null)");
+	fprintf(out, "exporter status-socket %s\n", config->status_socket ? config->status_socket : "(null)");
 	fprintf(out, "conntrack receive-buffer %zu\n", config->receive_buffer);
 	fprintf(out, "conntrack active-timeout %u\n", config->active_timeout);
 	fprintf(out, "conntrack max-long-flows %zu\n", config->max_long_flows);
@@ -470,6 +481,7 @@ test_defaults(void)
 	static const char wanted[] =
 		"exporter runtime-directory /run/peerflow\n"
 		"exporter live-socket /run/peerflow/live\n"
+		"exporter status-socket /run/peerflow/status\n"
 		"conntrack receive-buffer 67108864\n"
 		"conntrack active-timeout 60\n"
 		"conntrack max-long-flows 65536\n"
