@@ -39,8 +39,8 @@ roster_free(struct roster *roster)
 
 /* Texts */
 
-static bool
-is_clean(const char *text)
+bool
+roster_is_clean(const char *text)
 {
 	if (!g_utf8_validate(text, -1, NULL) || strlen(text) > ROSTER_TEXT)
 		return false;
@@ -72,7 +72,7 @@ clean(const char *text)
 static const char *
 keep(struct roster *roster, const char *text)
 {
-	if (!text || is_clean(text))
+	if (!text || roster_is_clean(text))
 		return text && *text ? g_string_chunk_insert_const(roster->text, text) : NULL;
 	g_autofree char *cleaned = clean(text);
 	return *cleaned ? g_string_chunk_insert_const(roster->text, cleaned) : NULL;

@@ -99,6 +99,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(roster_t, roster_free)
  * characters or space around them, and cut to ROSTER_TEXT octets in front of a character; what is then empty is NULL. */
 enum { ROSTER_TEXT = 255 };
 
+/* Would the text be kept as it is? An empty one is clean. */
+bool roster_is_clean(const char *text);
+
 /* Words about a prefix; bits beyond its length are cleared. tags may be NULL. */
 void roster_add(struct roster *roster, const struct roster_prefix *prefix, const char *const word[WORDS],
                 const char *const *tags);
