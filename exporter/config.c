@@ -238,17 +238,6 @@ parse_path(const struct option *option, const char *value, void *target)
 	return store_text(option, target, value);
 }
 
-/* "auto" depends on another option and is settled when all are known. */
-static char *
-parse_status_socket(const struct option *option, const char *value, void *target)
-{
-	if (strcmp(value, "auto") == 0)
-		return store_text(option, target, value);
-	if (value[0] != '/')
-		return wanted(option, "an absolute path or auto");
-	return parse_path(option, value, target);
-}
-
 /* The folder depends on where the build installs to, the shipped file does not: hence a word for it. */
 static char *
 parse_template_directory(const struct option *option, const char *value, void *target)
@@ -460,6 +449,7 @@ parse_protocol(const char *text, void *item)
 
 /* The table */
 
+static const char *const flow_choices[] = { [CONFIG_MESH_FLOWS] = "mesh", [CONFIG_ALL_FLOWS] = "all", NULL };
 static const char *const no_yes[] = { "no", "yes", NULL };
 static const char *const off_auto[] = { "off", "auto", NULL };
 static const char *const beginnings[] = { "first-look", "start", NULL };
@@ -504,9 +494,9 @@ static const struct option options[] = {
 	  .owned = true, .max = PATH_MAX - 1 },
 	{ EXPORTER, "runtime-directory", "/run/peerflow", parse_path, IN(config, runtime_directory), .owned = true,
 	  .absent = "off", .max = PATH_MAX - 64 },
+	{ EXPORTER, "state-directory", "/var/lib/peerflow", parse_path, IN(config, state_directory), .owned = true,
+	  .absent = "off", .max = PATH_MAX - 64 },
 	{ EXPORTER, "live-socket", "/run/peerflow/live", parse_path, IN(config, live_socket), .owned = true,
-	  .absent = "off", .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
-	{ EXPORTER, "status-socket", "auto", parse_status_socket, IN(config, status_socket), .owned = true,
 	  .absent = "off", .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
 
 	{ CONNTRACK, "receive-buffer", "64M", parse_quantity, IN(config, receive_buffer), .scale = &octets,
@@ -517,8 +507,7 @@ static const struct option options[] = {
 	  .min = 0, .max = 4 << 20 },
 	{ CONNTRACK, "count-from", "first-look", parse_choice, IN(config, count_from_start), .words = beginnings },
 	{ CONNTRACK, "reap-share", "1%", parse_quantity, IN(config, reap_share), .scale = &percent, .min = 0, .max = 100 },
-	{ CONNTRACK, "reliable", "yes", parse_choice, IN(config, reliable), .words = no_yes },
-	{ CONNTRACK, "fuse", "80%", parse_quantity, IN(config, fuse), .scale = &percent, .min = 10, .max = 95 },
+	{ CONNTRACK, "flows", "mesh", parse_choice, IN(config, flows), .words = flow_choices },
 	{ CONNTRACK, "labels", "no", parse_choice, IN(config, labels), .words = no_yes },
 	{ CONNTRACK, "ignore", "127.0.0.0/8, ::1/128", parse_list, IN(config, ignore), .owned = true, .absent = "none",
 	  .list = &prefixes },
@@ -540,6 +529,7 @@ static const struct option options[] = {
 	  .max = PATH_MAX - 1 },
 	{ NETBIRD, "api-refresh", "5m", parse_quantity, IN(config, api_refresh), .scale = &seconds, .min = 10, .max = DAY },
 	{ NETBIRD, "wireguard", "auto", parse_choice, IN(config, wireguard), .words = off_auto },
+	{ NETBIRD, "history", "90d", parse_quantity, IN(config, history), .scale = &seconds, .min = HOUR, .max = 3650 * DAY },
 
 	{ COLLECTOR, "host", NULL, parse_host, IN(config_collector, host), .owned = true },
 	{ COLLECTOR, "port", "4739", parse_quantity, IN(config_collector, port), .scale = &plain,
@@ -909,24 +899,12 @@ read_lines(struct reader *reader, const char *text, size_t length)
 	return true;
 }
 
-static void
-settle_status_socket(struct config *config)
-{
-	const char *directory = config->runtime_directory;
-
-	if (g_strcmp0(config->status_socket, "auto") != 0)
-		return;
-	g_free(config->status_socket);
-	config->status_socket = directory ? g_strdup_printf("%s/status", directory) : NULL;
-}
-
 static bool
 read_config(struct reader *reader, const char *text, size_t length)
 {
 	if (!read_lines(reader, text, length) || !end_group(reader))
 		return false;
 	apply_defaults(reader, false, reader->config);
-	settle_status_socket(reader->config);
 	if (!reader->collectors->len && !reader->config->live_socket)
 		return fail(reader, line_of(reader, EXPORTER, "live-socket"), "[exporter] live-socket = off: nobody would see "
 		            "a flow; a [collector NAME] or a live-socket would be right");

@@ -15,6 +15,7 @@
 enum config_transport { CONFIG_UDP, CONFIG_TCP };
 enum config_protocol { CONFIG_IPFIX, CONFIG_NETFLOW9 };
 enum config_records { CONFIG_UNIFLOW, CONFIG_BIFLOW };
+enum config_flows { CONFIG_MESH_FLOWS, CONFIG_ALL_FLOWS };
 enum config_reply_tuple { CONFIG_MIRROR, CONFIG_WIRE };
 
 enum config_status { CONFIG_STATUS_AUTO, CONFIG_STATUS_SOCKET, CONFIG_STATUS_COMMAND, CONFIG_STATUS_OFF };
@@ -57,8 +58,8 @@ struct config {
 	uint32_t enterprise_number; /* 0: none configured */
 	char *template_directory;
 	char *runtime_directory;    /* of what survives a crash; NULL: nothing does */
+	char *state_directory;      /* of what survives a restart; NULL: nothing does */
 	char *live_socket;          /* NULL: none */
-	char *status_socket;        /* NULL: none */
 
 	/* [conntrack] */
 	size_t receive_buffer;      /* octets */
@@ -66,8 +67,7 @@ struct config {
 	size_t max_long_flows;      /* 0: flows are reported at their end only */
 	bool count_from_start;      /* of flows that were there before us; false: from our first look */
 	unsigned reap_share;        /* percent of one processor; 0: no reaping */
-	bool reliable;
-	unsigned fuse;              /* percent of nf_conntrack_max */
+	enum config_flows flows;
 	bool labels;
 	struct config_prefix *ignore;
 	size_t n_ignore;
@@ -87,6 +87,7 @@ struct config {
 	char *api_token_file;
 	unsigned api_refresh;       /* seconds */
 	bool wireguard;             /* ask the tunnel who is behind it */
+	unsigned history;           /* seconds for which names that were given up are remembered */
 
 	/* [collector NAME], in the order of the file */
 	struct config_collector *collector;

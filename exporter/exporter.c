@@ -10,7 +10,7 @@
 #include "config.h"
 #include "domain.h"
 #include "encode/encoder.h"
-#include "enrich/enrich.h"
+#include "enrich/peers.h"
 #include "error.h"
 #include "flows/flows.h"
 #include "ledger.h"
@@ -22,7 +22,7 @@
 #include "source/routes.h"
 #include "source/settings.h"
 #include "source/source.h"
-#include "status.h"
+#include "who.h"
 
 enum {
 	FLUSH_WAIT = 250000,        /* microseconds a record may wait for company in its message */
@@ -42,18 +42,13 @@ struct exporter {
 	GPtrArray *outputs;         /* struct output, in the order of the configuration */
 	GPtrArray *viewers;         /* struct output */
 	GPtrArray *gone;            /* struct output, stopped by reloads: the ends of their own flows are still to come */
-	struct peers *peers;        /* NULL: nobody has a name */
-	uint32_t mesh;              /* ifIndex of the mesh's interface, or zero */
+	struct who *who;
 	struct links *links;
 	struct routes *routes;
 	guint links_watch;
 	guint links_timer;
 	guint routes_watch;
 	struct live *live;
-	struct live *status;        /* the socket that tells how things stand */
-	uint64_t started;           /* ms since 1970 */
-	int64_t started_at;         /* monotonic microseconds */
-	uint64_t exported;          /* flows handed to the outputs, a flow that goes on each time */
 	int64_t refusal_said;       /* monotonic microseconds; zero: never */
 	struct source *source;
 	GPtrArray *regions;         /* memory that survives this process */
@@ -67,8 +62,6 @@ struct exporter {
 	struct ledger *ledger;
 	guint second;               /* a timer */
 };
-
-static const struct names no_names;
 
 /* The way of a flow. */
 
@@ -84,13 +77,12 @@ is_carried(const GPtrArray *outputs, const struct flow *flow)
 static void
 export_flow(struct exporter *exporter, struct flow *flow)
 {
-	const struct names *names = exporter->peers ? peers_names(exporter->peers) : &no_names;
-
 	if (is_carried(exporter->outputs, flow) || is_carried(exporter->gone, flow))
 		return;         /* what we send ourselves */
 	routes_find(exporter->routes, flow);
-	enrich(flow, exporter->mesh, exporter->peers);
-	exporter->exported++;
+	if (!who_find(exporter->who, flow))
+		return;
+	const struct names *names = who_names(exporter->who);
 	for (guint i = 0; i < exporter->outputs->len; i++)
 		output_flow(exporter->outputs->pdata[i], flow, names);
 	for (guint i = 0; i < exporter->viewers->len; i++)
@@ -111,8 +103,10 @@ now_by(clockid_t clock)
 static void
 tell(struct exporter *exporter, const struct tally *tally)
 {
-	for (size_t i = 0; i < tally->n; i++)
+	for (size_t i = 0; i < tally->n; i++) {
 		routes_prefetch(exporter->routes, &tally->flow[i]);
+		who_prefetch(exporter->who, &tally->flow[i]);
+	}
 	flows_done(exporter->flows, tally, now_by(CLOCK_BOOTTIME));
 	for (size_t i = 0; i < tally->n; i++)
 		export_flow(exporter, &tally->flow[i]);
@@ -239,7 +233,6 @@ read_interfaces(struct exporter *exporter)
 	links_each(exporter->links, add_interface, exporter->interfaces);
 	exporter->identity.interface = (const struct interface_name *)(void *)exporter->interfaces->data;
 	exporter->identity.n_interfaces = exporter->interfaces->len;
-	exporter->mesh = if_nametoindex(exporter->config->interface);
 }
 
 /* Links come and go in swarms: what they are called is told once for all of them. */
@@ -264,6 +257,7 @@ on_links(gint fd, GIOCondition condition, gpointer data)
 	(void)fd, (void)condition;
 
 	links_changed(exporter->links);
+	who_host_changed(exporter->who);
 	if (!exporter->links_timer)
 		exporter->links_timer = g_timeout_add(LINKS_SETTLE, on_links_settled, exporter);
 	return G_SOURCE_CONTINUE;
@@ -276,6 +270,7 @@ on_routes(gint fd, GIOCondition condition, gpointer data)
 	(void)fd, (void)condition;
 
 	routes_changed(exporter->routes);
+	who_host_changed(exporter->who);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -326,50 +321,6 @@ on_viewer(int fd, void *data)
 		g_ptr_array_add(exporter->viewers, viewer);
 	else
 		refuse_viewer(exporter, error->message);
-}
-
-/* Status. */
-
-static void
-fill_status(const struct exporter *exporter, struct status *status)
-{
-	const struct flows_fill fill = flows_fill(exporter->flows);
-
-	*status = (struct status){
-		.version = PEERFLOW_VERSION,
-		.configuration = exporter->config_path,
-		.pid = getpid(),
-		.started = exporter->started,
-		.uptime = (g_get_monotonic_time() - exporter->started_at) / G_USEC_PER_SEC,
-		.domain = exporter->identity.domain,
-		.names = exporter->peers ? peers_names(exporter->peers)->count : 0,
-		.viewers = exporter->viewers->len,
-		.exported = exporter->exported,
-		.source = *source_counters(exporter->source),
-		.flows = *flows_counters(exporter->flows),
-		.long_flows = fill.long_flows,
-		.max_long_flows = fill.limit,
-		.pool_octets = fill.octets,
-		.n_collectors = exporter->outputs->len,
-		.ledger = exporter->ledger,
-	};
-}
-
-static void
-on_status(int fd, void *data)
-{
-	struct exporter *exporter = data;
-	const guint n = exporter->outputs->len;
-	g_autofree struct status_collector *collectors = g_new0(struct status_collector, n);
-	g_autofree struct link_status *links = g_new0(struct link_status, n);
-	struct status status;
-
-	fill_status(exporter, &status);
-	for (guint i = 0; i < n; i++)
-		output_status(exporter->outputs->pdata[i], &links[i], &collectors[i]);
-	status.collector = collectors;
-	g_autofree char *text = status_json(&status);
-	status_send(fd, text);
 }
 
 /* What is lost. */
@@ -442,9 +393,6 @@ fill_source_options(struct source_options *options, const struct config *config)
 		.receive_buffer = config->receive_buffer,
 		.active_timeout = config->active_timeout,
 		.reap_share = config->reap_share,
-		.stored_fd = -1,
-		.reliable = config->reliable,
-		.fuse = config->fuse,
 		.labels = config->labels,
 	};
 }
@@ -456,6 +404,26 @@ clear_source_options(struct source_options *options)
 	g_free((void *)options->filter.mark);
 }
 
+/* As configured, as the mesh calls this host, or as it calls itself. */
+static void
+name_domain(struct exporter *exporter)
+{
+	const char *own = who_own_name(exporter->who), *configured = exporter->config->domain_name;
+
+	plain_copy(exporter->identity.domain_name, sizeof exporter->identity.domain_name,
+	           configured ? configured : own ? own : g_get_host_name());
+}
+
+static void
+on_names(void *data)
+{
+	struct exporter *exporter = data;
+
+	exporter->identity.names = who_names(exporter->who);
+	exporter->identity.names_version++;
+	name_domain(exporter);
+}
+
 static void
 set_identity(struct exporter *exporter, const struct config *config)
 {
@@ -463,24 +431,22 @@ set_identity(struct exporter *exporter, const struct config *config)
 	if (!config->has_domain_id && !if_nametoindex(config->interface))
 		g_message("there is no interface %s: the Observation Domain id comes from another one; "
 		          "observation-domain-id in [exporter] settles it", config->interface);
-	plain_copy(exporter->identity.domain_name, sizeof exporter->identity.domain_name,
-	           config->domain_name ? config->domain_name : g_get_host_name());
+	name_domain(exporter);
 	exporter->identity.enterprise = config->enterprise_number;
 	exporter->identity.template_directory = config->template_directory;
 	if (config->enterprise_number == DOCUMENTATION_ENTERPRISE)
 		g_warning("enterprise-number 32473 is reserved for documentation: do not use it outside of a laboratory");
 }
 
-/* Everything about a configuration that can be wrong without trying it. */
+/* Everything about a configuration that can be wrong without trying it. peers is what its peers-file says, or NULL. */
 static bool
-check_config(const struct config *config, FILE *out, GError **error)
+check_config(const struct config *config, FILE *out, struct roster **peers, GError **error)
 {
 	const struct output_identity identity = {
 		.domain = 1, .enterprise = config->enterprise_number, .template_directory = config->template_directory,
 	};
-	g_autoptr(peers_t) peers = NULL;
 
-	if (config->peers_file && !(peers = peers_load(config->peers_file, error)))
+	if (config->peers_file && !(*peers = peers_load(config->peers_file, error)))
 		return false;
 	for (size_t i = 0; i < config->n_collectors; i++)
 		if (!output_check(&config->collector[i], &identity, out, error))
@@ -492,8 +458,9 @@ bool
 exporter_check(const char *config_path, FILE *out, GError **error)
 {
 	g_autoptr(config_t) config = config_load(config_path, error);
+	g_autoptr(roster_t) peers = NULL;
 
-	return config && check_config(config, out, error);
+	return config && check_config(config, out, &peers, error);
 }
 
 /* The running output that serves this collector too, taken out of the old ones; or a new one. */
@@ -530,31 +497,19 @@ open_live(struct exporter *exporter, GError **error)
 {
 	if (!exporter->config->live_socket)
 		return true;
-	exporter->live = live_open("live-socket", exporter->config->live_socket, on_viewer, exporter, error);
+	exporter->live = live_open(exporter->config->live_socket, on_viewer, exporter, error);
 	return exporter->live != NULL;
 }
 
-static bool
-open_status(struct exporter *exporter, GError **error)
-{
-	if (!exporter->config->status_socket)
-		return true;
-	exporter->status = live_open("status-socket", exporter->config->status_socket, on_status, exporter, error);
-	return exporter->status != NULL;
-}
-
-/* The local sockets are the one thing that is opened anew without need, and a viewer notices nothing. */
+/* The path of the live socket is the one thing that is opened anew without need, and a viewer notices nothing. */
 static void
-reopen_sockets(struct exporter *exporter)
+reopen_live(struct exporter *exporter)
 {
-	g_autoptr(GError) no_live = NULL, no_status = NULL;
+	g_autoptr(GError) error = NULL;
 
 	live_close(g_steal_pointer(&exporter->live));
-	live_close(g_steal_pointer(&exporter->status));
-	if (!open_live(exporter, &no_live))
-		g_warning("%s", no_live->message);
-	if (!open_status(exporter, &no_status))
-		g_warning("%s", no_status->message);
+	if (!open_live(exporter, &error))
+		g_warning("%s", error->message);
 }
 
 static bool
@@ -590,11 +545,9 @@ bool
 exporter_reload(struct exporter *exporter, GError **error)
 {
 	g_autoptr(config_t) config = config_load(exporter->config_path, error);
-	g_autoptr(peers_t) peers = NULL;
+	g_autoptr(roster_t) peers = NULL;
 
-	if (!config || !check_config(config, NULL, error))
-		return false;
-	if (config->peers_file && !(peers = peers_load(config->peers_file, error)))
+	if (!config || !check_config(config, NULL, &peers, error))
 		return false;
 	if (!reconfigure_source(exporter, config, error))
 		return false;
@@ -603,12 +556,11 @@ exporter_reload(struct exporter *exporter, GError **error)
 	config_t *old = exporter->config;
 	exporter->config = g_steal_pointer(&config);
 	config = old;
-	peers_free(exporter->peers);
-	exporter->peers = g_steal_pointer(&peers);
+	who_reload(exporter->who, exporter->config, g_steal_pointer(&peers));
 	set_identity(exporter, exporter->config);
 	read_interfaces(exporter);
 	open_outputs(exporter);
-	reopen_sockets(exporter);
+	reopen_live(exporter);
 	return true;
 }
 
@@ -667,18 +619,20 @@ open_source(struct exporter *exporter, GError **error)
 static bool
 open_stages(struct exporter *exporter, GError **error)
 {
+	g_autoptr(roster_t) peers = NULL;
+
 	exporter->config = config_load(exporter->config_path, error);
-	if (!exporter->config || !check_config(exporter->config, NULL, error))
+	if (!exporter->config || !check_config(exporter->config, NULL, &peers, error))
 		return false;
-	if (exporter->config->peers_file && !(exporter->peers = peers_load(exporter->config->peers_file, error)))
-		return false;
+	exporter->who = who_open(exporter->config, g_steal_pointer(&peers), on_names, exporter);
+	exporter->identity.names = who_names(exporter->who);
 	set_identity(exporter, exporter->config);
 	if (!open_ledger(exporter, error) || !open_host(exporter, error) || !open_live(exporter, error))
 		return false;
 	if (!open_flows(exporter, error))
 		return false;
 	open_outputs(exporter);
-	return open_source(exporter, error) && open_status(exporter, error);
+	return open_source(exporter, error);
 }
 
 struct exporter *
@@ -687,8 +641,6 @@ exporter_open(const char *config_path, GError **error)
 	struct exporter *exporter = g_new0(struct exporter, 1);
 
 	exporter->config_path = g_strdup(config_path);
-	exporter->started = g_get_real_time() / 1000;
-	exporter->started_at = g_get_monotonic_time();
 	exporter->interfaces = g_array_new(false, false, sizeof(struct interface_name));
 	exporter->outputs = g_ptr_array_new();
 	exporter->viewers = g_ptr_array_new();
@@ -744,13 +696,12 @@ exporter_close(struct exporter *exporter)
 	source_close(exporter->source);
 	close_outputs(exporter);
 	live_close(exporter->live);
-	live_close(exporter->status);
 	remove_watch(exporter->links_watch);
 	remove_watch(exporter->links_timer);
 	remove_watch(exporter->routes_watch);
 	routes_close(exporter->routes);
 	links_close(exporter->links);
-	peers_free(exporter->peers);
+	who_close(exporter->who);
 	g_source_destroy(exporter->flush);
 	g_source_unref(exporter->flush);
 	ledger_free(exporter->ledger);

@@ -28,42 +28,34 @@ is_clean(const char *text)
 	return true;
 }
 
+/* Every entry is somebody, and its prefix is whole. */
 static void
-check_names(const struct names *names)
+check_entry(const struct roster_entry *entry)
 {
-	check(names->count >= 1 && strcmp(names->name[0].text, "-") == 0);
-	for (uint32_t i = 0; i < names->count; i++) {
-		check(names->name[i].length >= 1 && names->name[i].length <= 255);
-		check(strlen(names->name[i].text) == names->name[i].length && is_clean(names->name[i].text));
-	}
-}
+	union address whole = entry->prefix.address;
+	unsigned words = 0;
 
-/* Addresses made of the file's own octets, so that some are found. */
-static void
-check_find(const struct peers *peers, const uint8_t *data, size_t size)
-{
-	union address address = { .half = { 0, 0 } };
-
-	for (size_t i = 0; i + 16 <= size && i < 4096; i++) {
-		memcpy(&address, data + i, 16);
-		check(peers_find(peers, 6, &address) < peers_names(peers)->count);
-		address = (union address){ .v4 = { data[i], data[i + 1], data[i + 2], data[i + 3] } };
-		check(peers_find(peers, 4, &address) < peers_names(peers)->count);
+	roster_cut(&whole, entry->prefix.length);
+	check(memcmp(&whole, &entry->prefix.address, sizeof whole) == 0);
+	check(entry->prefix.family == 4 ? entry->prefix.length <= 32 : entry->prefix.length <= 128);
+	for (unsigned i = 0; i < WORDS; i++) {
+		if (!entry->word[i])
+			continue;
+		words++;
+		check(*entry->word[i] && strlen(entry->word[i]) <= ROSTER_TEXT && is_clean(entry->word[i]));
 	}
+	check(words >= 1 && (entry->word[WORD_PEER] || entry->word[WORD_VIA]));
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(peers_t) peers = peers_parse("fuzz", (const char *)data, size, &error);
+	g_autoptr(roster_t) roster = peers_parse("fuzz", (const char *)data, size, &error);
 
-	check(!peers == !!error);
-	if (peers) {
-		check_names(peers_names(peers));
-		check_find(peers, data, size);
-		return 0;
-	}
-	check(strncmp(error->message, "fuzz:", 5) == 0 && is_clean(error->message));
+	check(!roster == !!error);
+	for (guint i = 0; roster && i < roster->entry->len; i++)
+		check_entry(&g_array_index(roster->entry, struct roster_entry, i));
+	check(roster || (strncmp(error->message, "fuzz:", 5) == 0 && is_clean(error->message)));
 	return 0;
 }

@@ -59,6 +59,9 @@ static const struct sample {
 	{ "[exporter]\nruntime-directory = /tmp/run\n", "exporter runtime-directory /tmp/run" },
 	{ "[exporter]\nruntime-directory = off\n", "exporter runtime-directory (null)" },
 	{ "[exporter]\nruntime-directory = run\n", "f:2: [exporter] runtime-directory = run: not an absolute path or off" },
+	{ "[exporter]\nstate-directory = /tmp/state\n", "exporter state-directory /tmp/state" },
+	{ "[exporter]\nstate-directory = off\n", "exporter state-directory (null)" },
+	{ "[exporter]\nstate-directory = lib\n", "f:2: [exporter] state-directory = lib: not an absolute path or off" },
 	{ "[exporter]\nlive-socket = /tmp/live\n", "exporter live-socket /tmp/live" },
 	{ "[exporter]\nlive-socket = off\n" C, "exporter live-socket (null)" },
 	{ "[exporter]\nlive-socket = /" HUNDRED "012345\n", "exporter live-socket /" HUNDRED "012345" },
@@ -67,16 +70,6 @@ static const struct sample {
 	{ "[exporter]\nlive-socket = on\n", "f:2: [exporter] live-socket = on: not an absolute path or off" },
 	{ "[exporter]\nlive-socket = off\n", "f:2: [exporter] live-socket = off: nobody would see a flow; a "
 	  "[collector NAME] or a live-socket would be right" },
-
-	{ "[exporter]\nstatus-socket = /tmp/status\n", "exporter status-socket /tmp/status" },
-	{ "[exporter]\nstatus-socket = off\n", "exporter status-socket (null)" },
-	{ "[exporter]\n", "exporter status-socket /run/peerflow/status" },
-	{ "[exporter]\nstatus-socket = auto\nruntime-directory = /a/b\n", "exporter status-socket /a/b/status" },
-	{ "[exporter]\nruntime-directory = off\n", "exporter status-socket (null)" },
-	{ "[exporter]\nstatus-socket = status\n", "f:2: [exporter] status-socket = status: not an absolute path or auto or "
-	  "off" },
-	{ "[exporter]\nstatus-socket = /" HUNDRED "0123456\n", "f:2: [exporter] status-socket = /" TEN TEN TEN TEN TEN TEN
-	  TEN "012345678…: too long; a path of at most 107 octets would be right" },
 
 	/* [conntrack] */
 	{ "[conntrack]\nreceive-buffer = 128K\n", "conntrack receive-buffer 131072" },
@@ -109,13 +102,9 @@ static const struct sample {
 	{ "[conntrack]\nreap-share = 100\n", "conntrack reap-share 100" },
 	{ "[conntrack]\nreap-share = 101\n", "f:2: [conntrack] reap-share = 101: not a number of percent from 0% to 100%" },
 	{ "[conntrack]\nreap-share = 1s\n", "f:2: [conntrack] reap-share = 1s: not a number of percent from 0% to 100%" },
-	{ "[conntrack]\nreliable = no\n", "conntrack reliable 0" },
-	{ "[conntrack]\nreliable = yes\n", "conntrack reliable 1" },
-	{ "[conntrack]\nreliable = maybe\n", "f:2: [conntrack] reliable = maybe: not no or yes" },
-	{ "[conntrack]\nfuse = 95%\n", "conntrack fuse 95" },
-	{ "[conntrack]\nfuse = 10\n", "conntrack fuse 10" },
-	{ "[conntrack]\nfuse = 9%\n", "f:2: [conntrack] fuse = 9%: not a number of percent from 10% to 95%" },
-	{ "[conntrack]\nfuse = 96%\n", "f:2: [conntrack] fuse = 96%: not a number of percent from 10% to 95%" },
+	{ "[conntrack]\nflows = mesh\n", "conntrack flows 0" },
+	{ "[conntrack]\nflows = all\n", "conntrack flows 1" },
+	{ "[conntrack]\nflows = some\n", "f:2: [conntrack] flows = some: not mesh or all" },
 	{ "[conntrack]\nlabels = yes\n", "conntrack labels 1" },
 	{ "[conntrack]\nlabels = no\n", "conntrack labels 0" },
 	{ "[conntrack]\nlabels = true\n", "f:2: [conntrack] labels = true: not no or yes" },
@@ -183,6 +172,9 @@ static const struct sample {
 	{ "[netbird]\ncommand = netbird\n", "f:2: [netbird] command = netbird: not an absolute path" },
 	{ "[netbird]\nrefresh = 5m\n", "netbird refresh 300" },
 	{ "[netbird]\nrefresh = 0\n", "f:2: [netbird] refresh = 0: not a time in seconds (units s m h d) from 1s to 1h" },
+	{ "[netbird]\nhistory = 7d\n", "netbird history 604800" },
+	{ "[netbird]\nhistory = 1h\n", "netbird history 3600" },
+	{ "[netbird]\nhistory = 0\n", "f:2: [netbird] history = 0: not a time in seconds (units s m h d) from 1h to 3650d" },
 	{ "[netbird]\npeers-file = /etc/peerflow/peers\n", "netbird peers-file /etc/peerflow/peers" },
 	{ "[netbird]\npeers-file = none\n", "netbird peers-file (null)" },
 	{ "[netbird]\npeers-file = peers\n", "f:2: [netbird] peers-file = peers: not an absolute path or none" },
@@ -405,15 +397,14 @@ print(const struct config *config)
 	fprintf(out, "exporter enterprise %u\n", config->enterprise_number);
 	fprintf(out, "exporter template-directory %s\n", config->template_directory);
 	fprintf(out, "exporter runtime-directory %s\n", config->runtime_directory ? config->runtime_directory : "(null)");
+	fprintf(out, "exporter state-directory %s\n", config->state_directory ? config->state_directory : "(null)");
 	fprintf(out, "exporter live-socket %s\n", config->live_socket ? config->live_socket : "(null)");
-	fprintf(out, "exporter status-socket %s\n", config->status_socket ? config->status_socket : "(null)");
 	fprintf(out, "conntrack receive-buffer %zu\n", config->receive_buffer);
 	fprintf(out, "conntrack active-timeout %u\n", config->active_timeout);
 	fprintf(out, "conntrack max-long-flows %zu\n", config->max_long_flows);
 	fprintf(out, "conntrack count-from %d\n", config->count_from_start);
 	fprintf(out, "conntrack reap-share %u\n", config->reap_share);
-	fprintf(out, "conntrack reliable %d\n", config->reliable);
-	fprintf(out, "conntrack fuse %u\n", config->fuse);
+	fprintf(out, "conntrack flows %d\n", config->flows);
 	fprintf(out, "conntrack labels %d\n", config->labels);
 	print_lists(out, config);
 	fprintf(out, "netbird interface %s\n", config->interface);
@@ -422,6 +413,7 @@ print(const struct config *config)
 	fprintf(out, "netbird command %s\n", config->netbird_command);
 	fprintf(out, "netbird refresh %u\n", config->refresh);
 	fprintf(out, "netbird peers-file %s\n", config->peers_file ? config->peers_file : "(null)");
+	fprintf(out, "netbird history %u\n", config->history);
 	fprintf(out, "netbird api-url %s\n", config->api_url ? config->api_url : "(null)");
 	fprintf(out, "netbird api-token-file %s\n", config->api_token_file);
 	fprintf(out, "netbird api-refresh %u\n", config->api_refresh);
@@ -480,15 +472,14 @@ test_defaults(void)
 {
 	static const char wanted[] =
 		"exporter runtime-directory /run/peerflow\n"
+		"exporter state-directory /var/lib/peerflow\n"
 		"exporter live-socket /run/peerflow/live\n"
-		"exporter status-socket /run/peerflow/status\n"
 		"conntrack receive-buffer 67108864\n"
 		"conntrack active-timeout 60\n"
 		"conntrack max-long-flows 65536\n"
 		"conntrack count-from 0\n"
 		"conntrack reap-share 1\n"
-		"conntrack reliable 1\n"
-		"conntrack fuse 80\n"
+		"conntrack flows 0\n"
 		"conntrack labels 0\n"
 		"conntrack ignore 4:127.0.0.0/8 6:::1/128\n"
 		"conntrack mark\n"
@@ -499,6 +490,7 @@ test_defaults(void)
 		"netbird command /usr/bin/netbird\n"
 		"netbird refresh 60\n"
 		"netbird peers-file (null)\n"
+		"netbird history 7776000\n"
 		"netbird api-url (null)\n"
 		"netbird api-token-file /etc/peerflow/api-token\n"
 		"netbird api-refresh 300\n"

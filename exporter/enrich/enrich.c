@@ -4,10 +4,13 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Marks NetBird sets on connections that enter or leave by its interface (its client/net/net.go). */
+/* Marks that NetBird sets on connections: of the whole data plane, and on those that enter or leave by its interface
+ * (its client/net/net.go). */
 enum {
+	NETBIRD_FIRST = 0x1bd10,
 	NETBIRD_IN = 0x1bd10,
 	NETBIRD_OUT = 0x1bd11,
+	NETBIRD_LAST = 0x1bdff,
 };
 
 enum { INGRESS = 0, EGRESS = 1 };   /* IANA IE 61 */
@@ -52,27 +55,86 @@ direction_of(const struct side *side, uint32_t mesh)
 	return side->ingress ? INGRESS : EGRESS;
 }
 
-/* NetBird's marks know best, since they were set when the packets passed; interfaces are derived afterwards. */
 static void
-find_direction(struct flow *flow, uint32_t mesh)
+set_direction(struct flow *flow, uint8_t direction)
+{
+	flow->original.flow_direction = direction;
+	flow->reply.flow_direction = !direction;
+}
+
+/* The order in which NetBird asks, but of the true responder. */
+static bool
+find_direction_by_address(struct flow *flow, const struct networks *networks)
+{
+	const union address *initiator = &flow->original.source, *responder = &flow->reply.source;
+	const unsigned family = flow->family;
+
+	if (networks_is_own_overlay(networks, family, initiator))
+		set_direction(flow, EGRESS);
+	else if (networks_is_own_overlay(networks, family, responder) || networks_holds(networks, family, initiator))
+		set_direction(flow, INGRESS);
+	else if (networks_holds(networks, family, responder))
+		set_direction(flow, EGRESS);
+	else
+		return false;
+	return true;
+}
+
+/* NetBird's marks know best, since they were set when the packets passed; then addresses, as NetBird has it; then
+ * interfaces, which are derived afterwards. */
+static void
+find_direction(struct flow *flow, const struct networks *networks)
 {
 	if (flow->mark == NETBIRD_IN || flow->mark == NETBIRD_OUT) {
-		flow->original.flow_direction = flow->mark == NETBIRD_OUT ? EGRESS : INGRESS;
-		flow->reply.flow_direction = !flow->original.flow_direction;
+		set_direction(flow, flow->mark == NETBIRD_OUT ? EGRESS : INGRESS);
 		return;
 	}
-	flow->original.flow_direction = direction_of(&flow->original, mesh);
-	flow->reply.flow_direction = direction_of(&flow->reply, mesh);
+	if (find_direction_by_address(flow, networks))
+		return;
+	flow->original.flow_direction = direction_of(&flow->original, networks_interface(networks));
+	flow->reply.flow_direction = direction_of(&flow->reply, networks_interface(networks));
 }
 
 void
-enrich(struct flow *flow, uint32_t mesh, const struct peers *peers)
+enrich(struct flow *flow, const struct networks *networks, const struct directory *directory)
 {
 	find_translation(flow);
-	find_direction(flow, mesh);
-	if (!peers)
+	find_direction(flow, networks);
+	flow->masqueraded = flow->translation & TRANSLATED_SOURCE
+	                    && networks_is_own(networks, flow->family, &flow->reply.destination);
+	if (!directory)
 		return;
-	flow->initiator = peers_find(peers, flow->family, &flow->original.source);
+	flow->initiator = directory_find(directory, flow->family, &flow->original.source, flow->born);
 	/* Behind a translated destination stands the true server. */
-	flow->responder = peers_find(peers, flow->family, &flow->reply.source);
+	flow->responder = directory_find(directory, flow->family, &flow->reply.source, flow->born);
+	flow->policy = directory_policy(directory, flow);
+}
+
+static bool
+has_mesh_address(const struct flow *flow, const struct networks *networks)
+{
+	return networks_holds(networks, flow->family, &flow->original.source)
+	       || networks_holds(networks, flow->family, &flow->original.destination)
+	       || networks_holds(networks, flow->family, &flow->reply.source)
+	       || networks_holds(networks, flow->family, &flow->reply.destination);
+}
+
+static bool
+is_of_peers(const struct directory *directory, uint32_t identity)
+{
+	return identity && (directory_is_peer(directory, identity) || directory_is_behind_peer(directory, identity));
+}
+
+bool
+enrich_is_of_mesh(const struct flow *flow, const struct networks *networks, const struct directory *directory)
+{
+	const uint32_t interface = networks_interface(networks);
+
+	if (flow->mark >= NETBIRD_FIRST && flow->mark <= NETBIRD_LAST)
+		return true;
+	if (interface && (flow->original.ingress == interface || flow->original.egress == interface))
+		return true;
+	if (has_mesh_address(flow, networks) || !networks_have_mesh(networks))
+		return true;
+	return directory && (is_of_peers(directory, flow->initiator) || is_of_peers(directory, flow->responder));
 }

@@ -7,99 +7,23 @@
 
 #include "error.h"
 
-enum {
-	FILE_MOST = 64 * 1024 * 1024,
-	NAME_MOST = 255,            /* octets: more is no name, and one octet then says the length on the wire */
+enum { FILE_MOST = 64 * 1024 * 1024 };
+
+struct reader {
+	const char *path;
+	unsigned line;
+	struct roster *roster;
+	GArray *line_of;            /* of each entry of the roster */
+	GError **error;
 };
 
-struct prefix {
-	union address address;      /* bits beyond length are zero */
-	uint32_t name;              /* zero: the slot is free */
-	uint8_t family;
-	uint8_t length;
-};
-
-struct peers {
-	struct names names;
-	GArray *name;               /* struct name */
-	GArray *identity;           /* of each name */
-	GStringChunk *text;
-	GArray *prefix;             /* as read, with names 1, 2, ... */
-	GArray *line;               /* of the file, of each */
-	struct prefix *slot;        /* the same, hashed by all but the name */
-	size_t mask;
-	/* Which lengths occur, longest first: as many look-ups as there are lengths, not as there are prefixes. */
-	uint8_t length[2][129];
-	unsigned n_lengths[2];
-};
-
-static void
-cut(union address *address, unsigned length)
-{
-	for (unsigned i = 0; i < 2; i++) {
-		const unsigned bits = length > 64 * i ? MIN(length - 64 * i, 64) : 0;
-		address->half[i] &= bits ? GUINT64_TO_BE(UINT64_MAX << (64 - bits)) : 0;
-	}
-}
-
-static uint64_t
-hash(const union address *address, unsigned family, unsigned length)
-{
-	uint64_t mixed = address->half[0] ^ (family << 8 | length);
-
-	mixed *= 0x9e3779b97f4a7c15u;
-	mixed = (mixed ^ mixed >> 32 ^ address->half[1]) * 0xff51afd7ed558ccdu;
-	return mixed ^ mixed >> 32;
-}
-
-/* The slot of that prefix, or the free one where it would stand. */
-static struct prefix *
-find_slot(const struct peers *peers, const union address *address, unsigned family, unsigned length)
-{
-	size_t i = hash(address, family, length) & peers->mask;
-
-	for (; peers->slot[i].name; i = (i + 1) & peers->mask) {
-		const struct prefix *prefix = &peers->slot[i];
-		if (prefix->family == family && prefix->length == length && prefix->address.half[0] == address->half[0]
-		    && prefix->address.half[1] == address->half[1])
-			break;
-	}
-	return &peers->slot[i];
-}
-
-/* "ADDRESS[/LENGTH]" with nothing set beyond the length. */
 static bool
-read_prefix(const char *word, struct prefix *prefix)
+refuse(const struct reader *reader, const char *word, const char *what)
 {
-	g_auto(GStrv) part = g_strsplit(word, "/", 2);
-	guint64 length;
-
-	prefix->family = strchr(part[0], ':') ? 6 : 4;
-	const unsigned most = prefix->family == 6 ? 128 : 32;
-	if (inet_pton(prefix->family == 6 ? AF_INET6 : AF_INET, part[0], &prefix->address) != 1)
-		return false;
-	length = most;
-	if (part[1] && !g_ascii_string_to_unsigned(part[1], 10, 0, most, &length, NULL))
-		return false;
-	prefix->length = length;
-	union address whole = prefix->address;
-	cut(&whole, prefix->length);
-	return memcmp(&whole, &prefix->address, sizeof whole) == 0;
+	g_set_error(reader->error, PEERFLOW_ERROR, EX_CONFIG, "%s:%u: %s %s", reader->path, reader->line, word, what);
+	return false;
 }
 
-static uint32_t
-add_name(struct peers *peers, enum identity_word word, const char *text, size_t octets)
-{
-	const struct name name = { g_string_chunk_insert_const(peers->text, text), octets };
-	struct identity identity = { { 0 } };
-
-	identity.word[word] = peers->name->len;
-	g_array_append_val(peers->name, name);
-	g_array_append_val(peers->identity, identity);
-	return peers->name->len - 1;
-}
-
-/* Names go to terminals and log lines; an escape sequence in one is no part of it. */
 static bool
 has_control(const char *text)
 {
@@ -109,127 +33,250 @@ has_control(const char *text)
 	return false;
 }
 
+/* "ADDRESS[/LENGTH]" with nothing set beyond the length. */
 static bool
-refuse(GError **error, const char *path, unsigned line, const char *what, const char *word)
+read_prefix(const char *word, struct roster_prefix *prefix)
 {
-	g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "%s:%u: %s %s", path, line, word, what);
-	return false;
+	if (!roster_prefix_parse(word, prefix))
+		return false;
+	union address whole = prefix->address;
+	roster_cut(&whole, prefix->length);
+	return memcmp(&whole, &prefix->address, sizeof whole) == 0;
+}
+
+/* Words behind the name */
+
+static const struct key {
+	const char *text;
+	enum identity_word word;
+} keys[] = {
+	{ "id=", WORD_PEER_ID },
+	{ "user=", WORD_USER },
+	{ "groups=", WORD_GROUPS },
+};
+
+static const struct key *
+find_key(const char *text)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
+		if (g_str_has_prefix(text, keys[i].text))
+			return &keys[i];
+	return NULL;
+}
+
+/* Where the first key=value begins, behind a space: names may hold anything else. */
+static char *
+find_first_key(char *text)
+{
+	for (char *at = text; *at; at++)
+		if ((at == text || strchr(" \t", at[-1])) && find_key(at))
+			return at;
+	return text + strlen(text);
+}
+
+/* Takes a value, quoted or not, off the text and ends it; NULL if a quote does not end where it should. */
+static char *
+take_value(char **text)
+{
+	const bool quoted = **text == '"';
+	char *value = *text + quoted;
+	char *end = value + strcspn(value, quoted ? "\"" : " \t");
+
+	if (quoted && (!*end || (end[1] && !strchr(" \t", end[1]))))
+		return NULL;
+	*text = end + (*end != '\0');
+	*end = '\0';
+	return value;
+}
+
+/* "a,b" becomes "a, b", as every source tells groups. */
+static char *
+spread(const char *value)
+{
+	g_auto(GStrv) group = g_strsplit(value, ",", -1);
+	g_autoptr(GString) out = g_string_new(NULL);
+
+	for (unsigned i = 0; group[i]; i++) {
+		g_strstrip(group[i]);
+		if (*group[i])
+			g_string_append_printf(out, "%s%s", out->len ? ", " : "", group[i]);
+	}
+	return g_string_free(g_steal_pointer(&out), false);
 }
 
 static bool
-parse_line(struct peers *peers, const char *path, unsigned line, char *text, size_t size, GError **error)
+take_key(const struct reader *reader, char **text, char *owned[WORDS])
 {
-	struct prefix prefix = { 0 };
+	const struct key *key = find_key(*text);
 
+	if (!key)
+		return refuse(reader, *text, "stands behind key=value and is none of id= user= groups=");
+	*text += strlen(key->text);
+	const char *value = take_value(text);
+	if (!value)
+		return refuse(reader, key->text, "has a quote that does not end");
+	if (owned[key->word])
+		return refuse(reader, key->text, "stands twice");
+	owned[key->word] = key->word == WORD_GROUPS ? spread(value) : g_strdup(value);
+	if (!*owned[key->word])
+		return refuse(reader, key->text, "has nothing behind it");
+	if (has_control(owned[key->word]))
+		return refuse(reader, "the line", "holds a control character");
+	if (strlen(owned[key->word]) > ROSTER_TEXT)
+		return refuse(reader, key->text, "has more than 255 octets behind it");
+	return true;
+}
+
+static bool
+take_keys(const struct reader *reader, char *text, char *owned[WORDS])
+{
+	for (g_strchug(text); *text; g_strchug(text))
+		if (!take_key(reader, &text, owned))
+			return false;
+	return true;
+}
+
+/* Lines */
+
+static bool
+take_entry(const struct reader *reader, const char *word, char *name)
+{
+	struct roster_prefix prefix;
+	char *owned[WORDS] = { NULL };
+
+	char *rest = find_first_key(name);
+	g_autofree char *words = g_strdup(rest);
+	*rest = '\0';
+	g_strstrip(name);
+	if (has_control(name))
+		return refuse(reader, "the line", "holds a control character");
+	if (!read_prefix(word, &prefix))
+		return refuse(reader, word, "is no address or prefix (with nothing set beyond its length)");
+	if (!*name)
+		return refuse(reader, word, "has no name behind it");
+	if (strlen(name) > ROSTER_TEXT)
+		return refuse(reader, word, "has a name of more than 255 octets");
+	bool good = take_keys(reader, words, owned);
+	owned[prefix.length == (prefix.family == 6 ? 128 : 32) ? WORD_PEER : WORD_VIA] = g_strdup(name);
+	if (good)
+		roster_add(reader->roster, &prefix, (const char *const *)owned, NULL);
+	for (unsigned i = 0; i < WORDS; i++)
+		g_free(owned[i]);
+	return good;
+}
+
+/* A comment begins at a # outside of quotes; a name has no quotes, so only those behind an = count. */
+static void
+cut_comment(char *text)
+{
+	bool quoted = false;
+
+	for (char *at = text; *at; at++) {
+		if (*at == '"' && (quoted || (at > text && at[-1] == '=')))
+			quoted = !quoted;
+		if (*at != '#' || quoted)
+			continue;
+		*at = '\0';
+		return;
+	}
+}
+
+static bool
+parse_line(const struct reader *reader, char *text, size_t size)
+{
 	if (strlen(text) != size)
-		return refuse(error, path, line, "holds a NUL octet", "the line");
-	text[strcspn(text, "#")] = '\0';
+		return refuse(reader, "the line", "holds a NUL octet");
+	cut_comment(text);
 	g_strstrip(text);
 	if (!*text)
 		return true;
 	if (!g_utf8_validate(text, -1, NULL))
-		return refuse(error, path, line, "holds octets that are not UTF-8", "the line");
+		return refuse(reader, "the line", "holds octets that are not UTF-8");
 	char *name = text + strcspn(text, " \t");
 	if (*name)
 		*name++ = '\0';
-	g_strstrip(name);
-	if (has_control(text) || has_control(name))
-		return refuse(error, path, line, "holds a control character", "the line");
-	if (!read_prefix(text, &prefix))
-		return refuse(error, path, line, "is no address or prefix (with nothing set beyond its length)", text);
-	const size_t octets = strlen(name);
-	if (octets == 0)
-		return refuse(error, path, line, "has no name behind it", text);
-	if (octets > NAME_MOST)
-		return refuse(error, path, line, "has a name of more than 255 octets", text);
-	const bool whole = prefix.length == (prefix.family == 6 ? 128 : 32);
-	prefix.name = add_name(peers, whole ? WORD_PEER : WORD_VIA, name, octets);
-	g_array_append_val(peers->prefix, prefix);
-	g_array_append_val(peers->line, line);
-	return true;
+	if (has_control(text))
+		return refuse(reader, "the line", "holds a control character");
+	return take_entry(reader, text, name);
 }
 
-static void
-note_length(struct peers *peers, const struct prefix *prefix)
-{
-	const unsigned family = prefix->family == 6;
-	uint8_t *length = peers->length[family];
-	unsigned at = 0;
+/* The whole file */
 
-	while (at < peers->n_lengths[family] && length[at] > prefix->length)
-		at++;
-	if (at < peers->n_lengths[family] && length[at] == prefix->length)
-		return;
-	memmove(length + at + 1, length + at, peers->n_lengths[family] - at);
-	length[at] = prefix->length;
-	peers->n_lengths[family]++;
+static guint
+hash_entry(gconstpointer key)
+{
+	const struct roster_prefix *prefix = &((const struct roster_entry *)key)->prefix;
+
+	return (prefix->address.half[0] ^ prefix->address.half[1] * 31 ^ prefix->length) * 0x9e3779b97f4a7c15u >> 32;
+}
+
+static gboolean
+equal_entries(gconstpointer one, gconstpointer other)
+{
+	const struct roster_prefix *a = &((const struct roster_entry *)one)->prefix;
+	const struct roster_prefix *b = &((const struct roster_entry *)other)->prefix;
+
+	return a->family == b->family && a->length == b->length && memcmp(&a->address, &b->address, sizeof a->address) == 0;
+}
+
+static const char *
+name_of(const struct roster_entry *entry)
+{
+	return entry->word[WORD_PEER] ? entry->word[WORD_PEER] : entry->word[WORD_VIA];
 }
 
 /* A prefix given twice is an error: which name is right? */
 static bool
-refuse_twice(const struct peers *peers, const struct prefix *prefix, const struct prefix *first, const char *path,
-             GError **error)
+refuse_twice(const struct reader *reader, const struct roster_entry *entry, const struct roster_entry *first)
 {
-	const bool v6 = prefix->family == 6;
+	const struct roster_entry *entries = (const struct roster_entry *)(void *)reader->roster->entry->data;
 	char host[INET6_ADDRSTRLEN];
 
-	inet_ntop(v6 ? AF_INET6 : AF_INET, &prefix->address, host, sizeof host);
-	g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, "%s:%u: %s/%u has a name already in line %u: %s", path,
-	            g_array_index(peers->line, unsigned, prefix->name - 1), host, prefix->length,
-	            g_array_index(peers->line, unsigned, first->name - 1),
-	            g_array_index(peers->name, struct name, first->name).text);
+	inet_ntop(entry->prefix.family == 6 ? AF_INET6 : AF_INET, &entry->prefix.address, host, sizeof host);
+	g_set_error(reader->error, PEERFLOW_ERROR, EX_CONFIG, "%s:%u: %s/%u has a name already in line %u: %s", reader->path,
+	            g_array_index(reader->line_of, unsigned, entry - entries), host, entry->prefix.length,
+	            g_array_index(reader->line_of, unsigned, first - entries), name_of(first));
 	return false;
 }
 
 static bool
-build(struct peers *peers, const char *path, GError **error)
+check_once(const struct reader *reader)
 {
-	size_t slots = 2;
+	g_autoptr(GHashTable) seen = g_hash_table_new(hash_entry, equal_entries);
+	const GArray *entries = reader->roster->entry;
 
-	while (slots < peers->prefix->len * 2)
-		slots *= 2;
-	peers->slot = g_new0(struct prefix, slots);
-	peers->mask = slots - 1;
-	for (guint i = 0; i < peers->prefix->len; i++) {
-		const struct prefix *prefix = &g_array_index(peers->prefix, struct prefix, i);
-		struct prefix *slot = find_slot(peers, &prefix->address, prefix->family, prefix->length);
-		if (slot->name)
-			return refuse_twice(peers, prefix, slot, path, error);
-		*slot = *prefix;
-		note_length(peers, prefix);
+	for (guint i = 0; i < entries->len; i++) {
+		struct roster_entry *entry = &g_array_index(entries, struct roster_entry, i);
+		const struct roster_entry *first = g_hash_table_lookup(seen, entry);
+		if (first)
+			return refuse_twice(reader, entry, first);
+		g_hash_table_add(seen, entry);
 	}
-	peers->names = (struct names){
-		.name = (const struct name *)(void *)peers->name->data, .count = peers->name->len,
-		.identity = (const struct identity *)(void *)peers->identity->data, .n_identities = peers->identity->len,
-	};
 	return true;
 }
 
-struct peers *
+struct roster *
 peers_parse(const char *name, const char *text, size_t length, GError **error)
 {
-	g_autoptr(peers_t) peers = g_new0(struct peers, 1);
-	unsigned line = 0;
+	g_autoptr(roster_t) roster = roster_new();
+	g_autoptr(GArray) line_of = g_array_new(false, false, sizeof(unsigned));
+	struct reader reader = { .path = name, .roster = roster, .line_of = line_of, .error = error };
 
-	peers->name = g_array_new(false, false, sizeof(struct name));
-	peers->text = g_string_chunk_new(4096);
-	peers->identity = g_array_new(false, false, sizeof(struct identity));
-	peers->prefix = g_array_new(false, false, sizeof(struct prefix));
-	peers->line = g_array_new(false, false, sizeof(unsigned));
-	add_name(peers, WORD_PEER, "-", 1);
 	for (const char *end = text + length; text < end;) {
 		const char *stop = memchr(text, '\n', end - text);
 		const size_t size = (stop ? stop : end) - text;
 		g_autofree char *copy = g_strndup(text, size);
-		line++;
-		if (!parse_line(peers, name, line, copy, size, error))
+		reader.line++;
+		if (!parse_line(&reader, copy, size))
 			return NULL;
+		if (roster->entry->len > line_of->len)
+			g_array_append_val(line_of, reader.line);
 		text += size + 1;
 	}
-	return build(peers, name, error) ? g_steal_pointer(&peers) : NULL;
+	return check_once(&reader) ? g_steal_pointer(&roster) : NULL;
 }
 
-struct peers *
+struct roster *
 peers_load(const char *path, GError **error)
 {
 	g_autofree char *text = NULL;
@@ -245,39 +292,4 @@ peers_load(const char *path, GError **error)
 		return NULL;
 	}
 	return peers_parse(path, text, length, error);
-}
-
-void
-peers_free(struct peers *peers)
-{
-	if (!peers)
-		return;
-	g_array_free(peers->name, true);
-	g_array_free(peers->identity, true);
-	g_array_free(peers->prefix, true);
-	g_array_free(peers->line, true);
-	g_string_chunk_free(peers->text);
-	g_free(peers->slot);
-	g_free(peers);
-}
-
-uint32_t
-peers_find(const struct peers *peers, unsigned family, const union address *address)
-{
-	union address shortened = *address;
-
-	for (unsigned i = 0; i < peers->n_lengths[family == 6]; i++) {
-		const unsigned length = peers->length[family == 6][i];
-		cut(&shortened, length);
-		const struct prefix *slot = find_slot(peers, &shortened, family, length);
-		if (slot->name)
-			return slot->name;
-	}
-	return 0;
-}
-
-const struct names *
-peers_names(const struct peers *peers)
-{
-	return &peers->names;
 }
