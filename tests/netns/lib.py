@@ -218,11 +218,11 @@ class Lab:
         return program
 
     def daemon(self, namespace, configuration, seconds=10, environment=None):
-        """Runs peerflowd with the configuration, in a runtime directory of its own, and returns when it has said
-        READY=1."""
+        """Runs peerflowd with the configuration, in directories of its own, and returns when it has said READY=1."""
         number = len(self._programs)
         path = self.directory / f"{number:02}-{namespace.name}.conf"
-        own = f"[exporter]\nruntime-directory = {path.with_suffix('.run')}\n"
+        own = (f"[exporter]\nruntime-directory = {path.with_suffix('.run')}\n"
+               f"state-directory = {path.with_suffix('.state')}\n")
         path.write_text(configuration.replace("[exporter]\n", own, 1), encoding="utf-8")
         notify = self.directory / f"{number:02}-{namespace.name}.notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:

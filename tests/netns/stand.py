@@ -198,7 +198,9 @@ def collector(name, sink, **options):
 
 def place(configuration, live, run):
     """The configuration with paths of its own."""
-    return configuration.replace("@LIVE@", str(live)).replace("@RUN@", str(run))
+    for word, path in (("@LIVE@", live), ("@RUN@", run), ("@STATE@", f"{run}-state")):
+        configuration = configuration.replace(word, str(path))
+    return configuration
 
 
 class Daemon:
@@ -305,10 +307,10 @@ class Stand:
     def tcp(self, address=COLLECTOR, port=None, buffer=None):
         return TcpSink(self.collector, address, port or next(self.ports), buffer)
 
-    def configuration(self, groups, exporter="", conntrack="", netbird=""):
-        return (f"[exporter]\nobservation-domain-id = 77\ntemplate-directory = {lib.TEMPLATES}\n"
-                f"live-socket = @LIVE@\nruntime-directory = @RUN@\n{exporter}\n[conntrack]\n{conntrack}\n[netbird]\n{netbird}\n"
-                + "\n".join(groups))
+    def configuration(self, groups, exporter="", conntrack="flows = all", netbird=""):
+        return (f"[exporter]\nobservation-domain-id = 77\ntemplate-directory = {lib.TEMPLATES}\nlive-socket = @LIVE@\n"
+                f"runtime-directory = @RUN@\nstate-directory = @STATE@\n{exporter}\n[conntrack]\n{conntrack}\n"
+                f"[netbird]\n{netbird}\n" + "\n".join(groups))
 
     def daemon(self, groups, wrap=(), environment=None, await_sinks=(), wait=True, **sections):
         """A daemon with this configuration; it has sent something to each of await_sinks when this returns."""

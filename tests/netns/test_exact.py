@@ -141,7 +141,7 @@ def configuration():
     group = (f"host = {COLLECTOR}\nprotocol = ipfix\ntemplate = default\nrecords = uniflow\nreply-tuple = mirror\n"
              "queue = 256M\n")
     return (f"[exporter]\nobservation-domain-id = 1\ntemplate-directory = {lib.TEMPLATES}\nlive-socket = off\n"
-            f"[collector udp]\ntransport = udp\nport = {UDP_PORT}\n{group}"
+            f"[conntrack]\nflows = all\n[collector udp]\ntransport = udp\nport = {UDP_PORT}\n{group}"
             f"[collector tcp]\ntransport = tcp\nport = {TCP_PORT}\n{group}")
 
 

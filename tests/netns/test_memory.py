@@ -45,8 +45,8 @@ def allocations(checks, lab):
     daemon = where.daemon(
         [collector("udp", udp, template_refresh="1h"), collector("tcp", tcp, template="full", template_refresh="1h"),
          collector("v9", v9, protocol="netflow9", template_refresh="1h", records="biflow")],
-        exporter="enterprise-number = 64512", netbird=f"peers-file = {peers}", environment=counter.environment,
-        await_sinks=[udp, v9, tcp])
+        exporter="enterprise-number = 64512", netbird=f"peers-file = {peers}\nstatus = off\nwireguard = off",
+        environment=counter.environment, await_sinks=[udp, v9, tcp])
     viewer = stand.viewer(lab, where, daemon.live, "--format", "csv", "--count", str(3 * FEW + MANY))
     costs, total, start = [], 0, counter.value()
     for count in (FEW, FEW, MANY, FEW):
