@@ -238,6 +238,17 @@ parse_path(const struct option *option, const char *value, void *target)
 	return store_text(option, target, value);
 }
 
+/* "auto" depends on another option and is settled when all are known. */
+static char *
+parse_status_socket(const struct option *option, const char *value, void *target)
+{
+	if (strcmp(value, "auto") == 0)
+		return store_text(option, target, value);
+	if (value[0] != '/')
+		return wanted(option, "an absolute path or auto");
+	return parse_path(option, value, target);
+}
+
 /* The folder depends on where the build installs to, the shipped file does not: hence a word for it. */
 static char *
 parse_template_directory(const struct option *option, const char *value, void *target)
@@ -498,6 +509,8 @@ static const struct option options[] = {
 	  .absent = "off", .max = PATH_MAX - 64 },
 	{ EXPORTER, "live-socket", "/run/peerflow/live", parse_path, IN(config, live_socket), .owned = true,
 	  .absent = "off", .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
+	{ EXPORTER, "status-socket", "auto", parse_status_socket, IN(config, status_socket), .owned = true,
+	  .absent = "off", .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
 
 	{ CONNTRACK, "receive-buffer", "64M", parse_quantity, IN(config, receive_buffer), .scale = &octets,
 	  .min = 128 * KIB, .max = GIB },
@@ -508,6 +521,8 @@ static const struct option options[] = {
 	{ CONNTRACK, "count-from", "first-look", parse_choice, IN(config, count_from_start), .words = beginnings },
 	{ CONNTRACK, "reap-share", "1%", parse_quantity, IN(config, reap_share), .scale = &percent, .min = 0, .max = 100 },
 	{ CONNTRACK, "flows", "mesh", parse_choice, IN(config, flows), .words = flow_choices },
+	{ CONNTRACK, "reliable", "yes", parse_choice, IN(config, reliable), .words = no_yes },
+	{ CONNTRACK, "fuse", "80%", parse_quantity, IN(config, fuse), .scale = &percent, .min = 10, .max = 95 },
 	{ CONNTRACK, "labels", "no", parse_choice, IN(config, labels), .words = no_yes },
 	{ CONNTRACK, "ignore", "127.0.0.0/8, ::1/128", parse_list, IN(config, ignore), .owned = true, .absent = "none",
 	  .list = &prefixes },
@@ -899,12 +914,24 @@ read_lines(struct reader *reader, const char *text, size_t length)
 	return true;
 }
 
+static void
+settle_status_socket(struct config *config)
+{
+	const char *directory = config->runtime_directory;
+
+	if (g_strcmp0(config->status_socket, "auto") != 0)
+		return;
+	g_free(config->status_socket);
+	config->status_socket = directory ? g_strdup_printf("%s/status", directory) : NULL;
+}
+
 static bool
 read_config(struct reader *reader, const char *text, size_t length)
 {
 	if (!read_lines(reader, text, length) || !end_group(reader))
 		return false;
 	apply_defaults(reader, false, reader->config);
+	settle_status_socket(reader->config);
 	if (!reader->collectors->len && !reader->config->live_socket)
 		return fail(reader, line_of(reader, EXPORTER, "live-socket"), "[exporter] live-socket = off: nobody would see "
 		            "a flow; a [collector NAME] or a live-socket would be right");

@@ -60,6 +60,7 @@ struct config {
 	char *runtime_directory;    /* of what survives a crash; NULL: nothing does */
 	char *state_directory;      /* of what survives a restart; NULL: nothing does */
 	char *live_socket;          /* NULL: none */
+	char *status_socket;        /* NULL: none */
 
 	/* [conntrack] */
 	size_t receive_buffer;      /* octets */
@@ -68,6 +69,8 @@ struct config {
 	bool count_from_start;      /* of flows that were there before us; false: from our first look */
 	unsigned reap_share;        /* percent of one processor; 0: no reaping */
 	enum config_flows flows;
+	bool reliable;
+	unsigned fuse;              /* percent of nf_conntrack_max */
 	bool labels;
 	struct config_prefix *ignore;
 	size_t n_ignore;

@@ -22,6 +22,7 @@
 #include "source/routes.h"
 #include "source/settings.h"
 #include "source/source.h"
+#include "status.h"
 #include "who.h"
 
 enum {
@@ -49,6 +50,10 @@ struct exporter {
 	guint links_timer;
 	guint routes_watch;
 	struct live *live;
+	struct live *status;        /* the socket that tells how things stand */
+	uint64_t started;           /* ms since 1970 */
+	int64_t started_at;         /* monotonic microseconds */
+	uint64_t exported;          /* flows handed to the outputs, a flow that goes on each time */
 	int64_t refusal_said;       /* monotonic microseconds; zero: never */
 	struct source *source;
 	GPtrArray *regions;         /* memory that survives this process */
@@ -83,6 +88,7 @@ export_flow(struct exporter *exporter, struct flow *flow)
 	if (!who_find(exporter->who, flow))
 		return;
 	const struct names *names = who_names(exporter->who);
+	exporter->exported++;
 	for (guint i = 0; i < exporter->outputs->len; i++)
 		output_flow(exporter->outputs->pdata[i], flow, names);
 	for (guint i = 0; i < exporter->viewers->len; i++)
@@ -323,6 +329,50 @@ on_viewer(int fd, void *data)
 		refuse_viewer(exporter, error->message);
 }
 
+/* Status. */
+
+static void
+fill_status(const struct exporter *exporter, struct status *status)
+{
+	const struct flows_fill fill = flows_fill(exporter->flows);
+
+	*status = (struct status){
+		.version = PEERFLOW_VERSION,
+		.configuration = exporter->config_path,
+		.pid = getpid(),
+		.started = exporter->started,
+		.uptime = (g_get_monotonic_time() - exporter->started_at) / G_USEC_PER_SEC,
+		.domain = exporter->identity.domain,
+		.names = who_names(exporter->who)->count,
+		.viewers = exporter->viewers->len,
+		.exported = exporter->exported,
+		.source = *source_counters(exporter->source),
+		.flows = *flows_counters(exporter->flows),
+		.long_flows = fill.long_flows,
+		.max_long_flows = fill.limit,
+		.pool_octets = fill.octets,
+		.n_collectors = exporter->outputs->len,
+		.ledger = exporter->ledger,
+	};
+}
+
+static void
+on_status(int fd, void *data)
+{
+	struct exporter *exporter = data;
+	const guint n = exporter->outputs->len;
+	g_autofree struct status_collector *collectors = g_new0(struct status_collector, n);
+	g_autofree struct link_status *links = g_new0(struct link_status, n);
+	struct status status;
+
+	fill_status(exporter, &status);
+	for (guint i = 0; i < n; i++)
+		output_status(exporter->outputs->pdata[i], &links[i], &collectors[i]);
+	status.collector = collectors;
+	g_autofree char *text = status_json(&status);
+	status_send(fd, text);
+}
+
 /* What is lost. */
 
 static void
@@ -393,6 +443,9 @@ fill_source_options(struct source_options *options, const struct config *config)
 		.receive_buffer = config->receive_buffer,
 		.active_timeout = config->active_timeout,
 		.reap_share = config->reap_share,
+		.stored_fd = -1,
+		.reliable = config->reliable,
+		.fuse = config->fuse,
 		.labels = config->labels,
 	};
 }
@@ -497,19 +550,31 @@ open_live(struct exporter *exporter, GError **error)
 {
 	if (!exporter->config->live_socket)
 		return true;
-	exporter->live = live_open(exporter->config->live_socket, on_viewer, exporter, error);
+	exporter->live = live_open("live-socket", exporter->config->live_socket, on_viewer, exporter, error);
 	return exporter->live != NULL;
 }
 
-/* The path of the live socket is the one thing that is opened anew without need, and a viewer notices nothing. */
-static void
-reopen_live(struct exporter *exporter)
+static bool
+open_status(struct exporter *exporter, GError **error)
 {
-	g_autoptr(GError) error = NULL;
+	if (!exporter->config->status_socket)
+		return true;
+	exporter->status = live_open("status-socket", exporter->config->status_socket, on_status, exporter, error);
+	return exporter->status != NULL;
+}
+
+/* The local sockets are the one thing that is opened anew without need, and a viewer notices nothing. */
+static void
+reopen_sockets(struct exporter *exporter)
+{
+	g_autoptr(GError) no_live = NULL, no_status = NULL;
 
 	live_close(g_steal_pointer(&exporter->live));
-	if (!open_live(exporter, &error))
-		g_warning("%s", error->message);
+	live_close(g_steal_pointer(&exporter->status));
+	if (!open_live(exporter, &no_live))
+		g_warning("%s", no_live->message);
+	if (!open_status(exporter, &no_status))
+		g_warning("%s", no_status->message);
 }
 
 static bool
@@ -560,7 +625,7 @@ exporter_reload(struct exporter *exporter, GError **error)
 	set_identity(exporter, exporter->config);
 	read_interfaces(exporter);
 	open_outputs(exporter);
-	reopen_live(exporter);
+	reopen_sockets(exporter);
 	return true;
 }
 
@@ -632,7 +697,7 @@ open_stages(struct exporter *exporter, GError **error)
 	if (!open_flows(exporter, error))
 		return false;
 	open_outputs(exporter);
-	return open_source(exporter, error);
+	return open_source(exporter, error) && open_status(exporter, error);
 }
 
 struct exporter *
@@ -641,6 +706,8 @@ exporter_open(const char *config_path, GError **error)
 	struct exporter *exporter = g_new0(struct exporter, 1);
 
 	exporter->config_path = g_strdup(config_path);
+	exporter->started = g_get_real_time() / 1000;
+	exporter->started_at = g_get_monotonic_time();
 	exporter->interfaces = g_array_new(false, false, sizeof(struct interface_name));
 	exporter->outputs = g_ptr_array_new();
 	exporter->viewers = g_ptr_array_new();
@@ -696,6 +763,7 @@ exporter_close(struct exporter *exporter)
 	source_close(exporter->source);
 	close_outputs(exporter);
 	live_close(exporter->live);
+	live_close(exporter->status);
 	remove_watch(exporter->links_watch);
 	remove_watch(exporter->links_timer);
 	remove_watch(exporter->routes_watch);

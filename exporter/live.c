@@ -18,6 +18,7 @@ enum {
 };
 
 struct live {
+	const char *option;
 	char *path;
 	int fd;
 	struct stat bound;          /* the socket in the file system; mode zero: none yet */
@@ -61,7 +62,8 @@ watch_for_viewers(struct live *live)
 static bool
 fail(const struct live *live, const char *what, GError **error)
 {
-	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "live-socket %s: %s: %s", live->path, what, g_strerror(errno));
+	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "%s %s: %s: %s", live->option, live->path, what,
+	            g_strerror(errno));
 	return false;
 }
 
@@ -88,7 +90,8 @@ remove_left_behind(const struct live *live, const struct sockaddr_un *address, G
 		return true;
 	errno = try_connect(address);
 	if (errno == 0) {
-		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "live-socket %s: another peerflowd listens there", live->path);
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "%s %s: another peerflowd listens there", live->option,
+		            live->path);
 		return false;
 	}
 	if (errno != ECONNREFUSED && errno != ENOENT)
@@ -130,10 +133,11 @@ listen_at(struct live *live, GError **error)
 }
 
 struct live *
-live_open(const char *path, live_viewer *viewer, void *data, GError **error)
+live_open(const char *option, const char *path, live_viewer *viewer, void *data, GError **error)
 {
 	struct live *live = g_new0(struct live, 1);
 
+	live->option = option;
 	live->path = g_strdup(path);
 	live->fd = -1;
 	live->viewer = viewer;

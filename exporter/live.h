@@ -4,7 +4,8 @@
 
 #include <glib.h>
 
-/* The local socket on which viewers (peerflow live) ask for the flows as they end. */
+/* A local socket on which programs of this host ask for something: the flows as they end (peerflow live), or how things
+ * stand (peerflow status). */
 struct live;
 
 /* Called with the connected socket of a new viewer, which then belongs to the callee. */
@@ -13,8 +14,8 @@ typedef void live_viewer(int fd, void *data);
 /* Listens at path, in place of a socket that a former run left there, but not of one that somebody listens at; makes
  * the last folder of the path if it is missing. Only the owner and the group may connect: who talks to whom is nobody
  * else's business. While viewers cannot be accepted (no descriptors are left) they wait, and once a second it is tried
- * again. Fails with EX_OSERR. */
-struct live *live_open(const char *path, live_viewer *viewer, void *data, GError **error);
+ * again. option is what errors call it by. Fails with EX_OSERR. */
+struct live *live_open(const char *option, const char *path, live_viewer *viewer, void *data, GError **error);
 
 /* Stops listening and removes the socket, unless another has taken its place. */
 void live_close(struct live *live);

@@ -612,6 +612,28 @@ output_counters(const struct output *output)
 }
 
 void
+output_status(const struct output *output, struct link_status *link, struct status_collector *status)
+{
+	const struct config_collector *collector = output->collector;
+
+	link_status(output->link, link);
+	*status = (struct status_collector){
+		.name = collector->name,
+		.host = collector->host,
+		.port = collector->port,
+		.transport = collector->transport == CONFIG_TCP ? "tcp" : "udp",
+		.protocol = collector->protocol == CONFIG_IPFIX ? "ipfix" : "netflow9",
+		.template_name = collector->template_name,
+		.state = link->state,
+		.address = link->address,
+		.trouble = link->trouble,
+		.queue_filled = link->queue_filled,
+		.queue_size = link->queue_size,
+		.counters = *link_counters(output->link),
+	};
+}
+
+void
 output_stop(struct output *output, unsigned patience)
 {
 	if (output->refresh_timer)

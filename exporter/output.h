@@ -13,6 +13,8 @@
 #include "counters.h"
 #include "flow.h"
 #include "names.h"
+#include "status.h"
+#include "transport/link.h"
 
 /* RFC 5612: for examples. Viewers on this host are told by it; it should not leave the host. */
 enum { DOCUMENTATION_ENTERPRISE = 32473 };
@@ -73,6 +75,9 @@ void output_refresh(struct output *output);
 bool output_carries(const struct output *output, const struct flow *flow);
 const char *output_name(const struct output *output);
 const struct link_counters *output_counters(const struct output *output);
+
+/* How the output to a collector stands; link is where the texts of status are. */
+void output_status(const struct output *output, struct link_status *link, struct status_collector *status);
 
 /* Sends what waits, for at most patience ms, closes the session and accounts for what is lost by that. From then on
  * only output_carries and output_close may be called; neither the collector nor the identity are used any more. */

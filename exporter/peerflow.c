@@ -21,11 +21,17 @@
 #include "error.h"
 #include "hints.h"
 #include "inspect.h"
+#include "status.h"
 
 #define LIVE_SOCKET "/run/peerflow/live"
+#define STATUS_SOCKET "/run/peerflow/status"
 #define CONFIG_FILE "/etc/peerflow/exporter.conf"
 
-enum { REVERSE_ENTERPRISE = 29305 };    /* RFC 5103: nobody's own */
+enum {
+	REVERSE_ENTERPRISE = 29305, /* RFC 5103: nobody's own */
+	STATUS_PATIENCE = 10,       /* seconds */
+	STATUS_MOST = 64 << 20,     /* octets */
+};
 
 /* Set once, before the handler is. A signal may come between any look at a flag and the read that follows; a socket
  * that is shut down makes that read end, too. */
@@ -57,7 +63,7 @@ static const struct reason {
 	int code;
 	const char *text;
 } reasons[] = {
-	{ ENOENT, EX_UNAVAILABLE, "no such socket: is peerflowd running, with live-socket set to this path?" },
+	{ ENOENT, EX_UNAVAILABLE, "no such socket: is peerflowd running, and set to listen at this path?" },
 	{ ECONNREFUSED, EX_UNAVAILABLE, "nobody is listening: is peerflowd running?" },
 	{ EACCES, EX_NOPERM, "permission denied: only root and the members of the socket's group may look" },
 	{ EPERM, EX_NOPERM, "permission denied: only root and the members of the socket's group may look" },
@@ -76,7 +82,7 @@ no_connection(const char *path, int number, GError **error)
 }
 
 static int
-live_connect(const char *path, GError **error)
+connect_to(const char *path, GError **error)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
@@ -160,7 +166,7 @@ terminal_columns(void)
 static bool
 live_run(const char *path, enum print_format format, const struct query *query, int64_t count, GError **error)
 {
-	int fd = live_connect(path, error);
+	int fd = connect_to(path, error);
 	if (fd < 0)
 		return false;
 	FILE *stream = fdopen(fd, "r");
@@ -305,12 +311,69 @@ check(int argc, char **argv, GError **error)
 	return !wrong;
 }
 
+/* All that comes until the other end closes. */
+static bool
+read_all(int fd, const char *path, GString *text, GError **error)
+{
+	const struct timeval patience = { .tv_sec = STATUS_PATIENCE };
+	char piece[16384];
+	ssize_t n;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	while (text->len < STATUS_MOST && (n = read(fd, piece, sizeof piece)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			g_set_error(error, PEERFLOW_ERROR, errno == EAGAIN ? EX_UNAVAILABLE : EX_IOERR, "%s: %s", path,
+			            errno == EAGAIN ? "peerflowd does not answer" : g_strerror(errno));
+			return false;
+		}
+		g_string_append_len(text, piece, n);
+	}
+	return true;
+}
+
+static bool
+status_run(const char *path, bool json, GError **error)
+{
+	g_autoptr(GString) text = g_string_new(NULL);
+	int fd = connect_to(path, error);
+
+	if (fd < 0)
+		return false;
+	const bool whole = read_all(fd, path, text, error);
+	close(fd);
+	/* Also for --json: what is handed on is a whole document. */
+	g_autofree char *shown = whole ? status_text(text->str, text->len, error) : NULL;
+	if (!shown)
+		return false;
+	if (!json)
+		g_string_assign(text, shown);
+	return put(text, error);
+}
+
+static bool
+status(int argc, char **argv, GError **error)
+{
+	g_autofree char *path = NULL;
+	gboolean json = false;
+	const GOptionEntry entries[] = {
+		{ "socket", 's', 0, G_OPTION_ARG_FILENAME, &path, "Where peerflowd tells how it is (" STATUS_SOCKET ")", "PATH" },
+		{ "json", 'j', 0, G_OPTION_ARG_NONE, &json, "Print the document as it comes, for programs", NULL },
+		{ 0 },
+	};
+
+	return parse_options("Shows how the daemon and its collectors are, and what was lost.", entries, argc, argv, error)
+	       && status_run(path ? path : STATUS_SOCKET, json, error);
+}
+
 static const struct command {
 	const char *name;
 	bool (*run)(int argc, char **argv, GError **error);
 	const char *help;
 } commands[] = {
 	{ "live", live, "Show flows as they end" },
+	{ "status", status, "Show how the daemon is, and what was lost" },
 	{ "hints", hints, "Print what a collector needs to show all there is" },
 	{ "check", check, "Say what is well on this host and what is not" },
 };

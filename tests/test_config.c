@@ -71,6 +71,16 @@ static const struct sample {
 	{ "[exporter]\nlive-socket = off\n", "f:2: [exporter] live-socket = off: nobody would see a flow; a "
 	  "[collector NAME] or a live-socket would be right" },
 
+	{ "[exporter]\nstatus-socket = /tmp/status\n", "exporter status-socket /tmp/status" },
+	{ "[exporter]\nstatus-socket = off\n", "exporter status-socket (null)" },
+	{ "[exporter]\n", "exporter status-socket /run/peerflow/status" },
+	{ "[exporter]\nstatus-socket = auto\nruntime-directory = /a/b\n", "exporter status-socket /a/b/status" },
+	{ "[exporter]\nruntime-directory = off\n", "exporter status-socket (null)" },
+	{ "[exporter]\nstatus-socket = status\n", "f:2: [exporter] status-socket = status: not an absolute path or auto or "
+	  "off" },
+	{ "[exporter]\nstatus-socket = /" HUNDRED "0123456\n", "f:2: [exporter] status-socket = /" TEN TEN TEN TEN TEN TEN
+	  TEN "012345678…: too long; a path of at most 107 octets would be right" },
+
 	/* [conntrack] */
 	{ "[conntrack]\nreceive-buffer = 128K\n", "conntrack receive-buffer 131072" },
 	{ "[conntrack]\nreceive-buffer = 131072\n", "conntrack receive-buffer 131072" },
@@ -105,6 +115,13 @@ static const struct sample {
 	{ "[conntrack]\nflows = mesh\n", "conntrack flows 0" },
 	{ "[conntrack]\nflows = all\n", "conntrack flows 1" },
 	{ "[conntrack]\nflows = some\n", "f:2: [conntrack] flows = some: not mesh or all" },
+	{ "[conntrack]\nreliable = no\n", "conntrack reliable 0" },
+	{ "[conntrack]\nreliable = yes\n", "conntrack reliable 1" },
+	{ "[conntrack]\nreliable = maybe\n", "f:2: [conntrack] reliable = maybe: not no or yes" },
+	{ "[conntrack]\nfuse = 95%\n", "conntrack fuse 95" },
+	{ "[conntrack]\nfuse = 10\n", "conntrack fuse 10" },
+	{ "[conntrack]\nfuse = 9%\n", "f:2: [conntrack] fuse = 9%: not a number of percent from 10% to 95%" },
+	{ "[conntrack]\nfuse = 96%\n", "f:2: [conntrack] fuse = 96%: not a number of percent from 10% to 95%" },
 	{ "[conntrack]\nlabels = yes\n", "conntrack labels 1" },
 	{ "[conntrack]\nlabels = no\n", "conntrack labels 0" },
 	{ "[conntrack]\nlabels = true\n", "f:2: [conntrack] labels = true: not no or yes" },
@@ -399,12 +416,15 @@ print(const struct config *config)
 	fprintf(out, "exporter runtime-directory %s\n", config->runtime_directory ? config->runtime_directory : "(null)");
 	fprintf(out, "exporter state-directory %s\n", config->state_directory ? config->state_directory : "(null)");
 	fprintf(out, "exporter live-socket %s\n", config->live_socket ? config->live_socket : "(null)");
+	fprintf(out, "exporter status-socket %s\n", config->status_socket ? config->status_socket : "(null)");
 	fprintf(out, "conntrack receive-buffer %zu\n", config->receive_buffer);
 	fprintf(out, "conntrack active-timeout %u\n", config->active_timeout);
 	fprintf(out, "conntrack max-long-flows %zu\n", config->max_long_flows);
 	fprintf(out, "conntrack count-from %d\n", config->count_from_start);
 	fprintf(out, "conntrack reap-share %u\n", config->reap_share);
 	fprintf(out, "conntrack flows %d\n", config->flows);
+	fprintf(out, "conntrack reliable %d\n", config->reliable);
+	fprintf(out, "conntrack fuse %u\n", config->fuse);
 	fprintf(out, "conntrack labels %d\n", config->labels);
 	print_lists(out, config);
 	fprintf(out, "netbird interface %s\n", config->interface);
@@ -474,12 +494,15 @@ test_defaults(void)
 		"exporter runtime-directory /run/peerflow\n"
 		"exporter state-directory /var/lib/peerflow\n"
 		"exporter live-socket /run/peerflow/live\n"
+		"exporter status-socket /run/peerflow/status\n"
 		"conntrack receive-buffer 67108864\n"
 		"conntrack active-timeout 60\n"
 		"conntrack max-long-flows 65536\n"
 		"conntrack count-from 0\n"
 		"conntrack reap-share 1\n"
 		"conntrack flows 0\n"
+		"conntrack reliable 1\n"
+		"conntrack fuse 80\n"
 		"conntrack labels 0\n"
 		"conntrack ignore 4:127.0.0.0/8 6:::1/128\n"
 		"conntrack mark\n"

@@ -201,7 +201,7 @@ on_drained(void *data)
 static void
 agree_source(const char *what, const struct source_filter *filter)
 {
-	const struct source_options options = { .filter = *filter, .receive_buffer = 1 << 20 };
+	const struct source_options options = { .filter = *filter, .receive_buffer = 1 << 20, .stored_fd = -1 };
 	const struct source_handler handler = { .ended = on_ended, .drained = on_drained };
 	struct source *source = source_open(&options, &handler, NULL, NULL);
 

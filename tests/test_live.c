@@ -31,7 +31,7 @@ on_viewer(int fd, void *data)
 static struct live *
 open_live(GError **error)
 {
-	return live_open(path, on_viewer, NULL, error);
+	return live_open("live-socket", path, on_viewer, NULL, error);
 }
 
 static struct sockaddr_un

@@ -2,7 +2,7 @@
 #include "source/events.h"
 
 #include <errno.h>
-#include <linux/sock_diag.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -52,16 +52,6 @@ events_buffer(const struct events *events)
 	return events->buffer;
 }
 
-uint32_t
-events_drops(const struct events *events)
-{
-	uint32_t numbers[SK_MEMINFO_VARS] = { 0 };
-	socklen_t size = sizeof numbers;
-
-	getsockopt(events->fd, SOL_SOCKET, SO_MEMINFO, numbers, &size);
-	return numbers[SK_MEMINFO_DROPS];
-}
-
 static bool
 fail(GError **error, int code, const char *what)
 {
@@ -80,6 +70,17 @@ events_join(struct events *events, unsigned group, GError **error)
 }
 
 static bool
+take_over(struct events *events, int fd, unsigned group, GError **error)
+{
+	const int flags = fcntl(fd, F_GETFD);
+
+	events->fd = fd;
+	if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0)
+		return fail(error, EX_OSERR, "the stored socket cannot be used");
+	return events_join(events, group, error);
+}
+
+static bool
 subscribe(struct events *events, unsigned group, GError **error)
 {
 	events->fd = netlink_open(NETLINK_NETFILTER, 0);
@@ -89,8 +90,8 @@ subscribe(struct events *events, unsigned group, GError **error)
 	return events_join(events, group, error);
 }
 
-struct events *
-events_open(unsigned group, size_t buffer, struct source_memory *memory, GError **error)
+static struct events *
+events_new(struct source_memory *memory, GError **error)
 {
 	struct events *events = g_new0(struct events, 1);
 
@@ -104,7 +105,30 @@ events_open(unsigned group, size_t buffer, struct source_memory *memory, GError 
 	}
 	prepare_batch(events->memory);
 	events->filled = EVENTS_BATCH;
-	if (!subscribe(events, group, error)) {
+	return events;
+}
+
+struct events *
+events_open(unsigned group, size_t buffer, struct source_memory *memory, GError **error)
+{
+	struct events *events = events_new(memory, error);
+
+	if (!events || !subscribe(events, group, error)) {
+		events_close(events);
+		return NULL;
+	}
+	events_set_buffer(events, buffer);
+	return events;
+}
+
+struct events *
+events_adopt(int fd, unsigned group, size_t buffer, struct source_memory *memory, GError **error)
+{
+	struct events *events = events_new(memory, error);
+
+	if (!events)
+		close(fd);
+	if (!events || !take_over(events, fd, group, error)) {
 		events_close(events);
 		return NULL;
 	}
@@ -122,6 +146,12 @@ events_close(struct events *events)
 	if (events->own_memory)
 		free(events->memory);
 	g_free(events);
+}
+
+struct source_memory *
+events_memory(const struct events *events)
+{
+	return events->memory;
 }
 
 int

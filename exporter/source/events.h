@@ -24,6 +24,9 @@ enum {
  * finished as soon as the number changes. */
 struct source_memory {
 	uint64_t batch;
+	/* ms since 1970, zero: never. Until when no loss of an end is known; when all settings were on. */
+	uint64_t sound_until;
+	uint64_t settings_seen;
 	struct mmsghdr header[EVENTS_BATCH];    /* msg_len: zero where nothing was received */
 	struct iovec vector[EVENTS_BATCH];
 	uint8_t octets[EVENTS_BATCH][EVENTS_MESSAGE_MOST] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -42,16 +45,16 @@ struct events;
  * and goes on. memory may be NULL, and is the caller's otherwise. Fails with EX_NOPERM without CAP_NET_ADMIN,
  * EX_UNAVAILABLE without ctnetlink in the kernel. */
 struct events *events_open(unsigned group, size_t buffer, struct source_memory *memory, GError **error);
+
+/* The same with a socket that another process made and subscribed, whose queue is kept. Takes it, also on failure. */
+struct events *events_adopt(int fd, unsigned group, size_t buffer, struct source_memory *memory, GError **error);
+
 void events_close(struct events *events);
 
 /* Subscribes the same socket to one more group. */
 bool events_join(struct events *events, unsigned group, GError **error);
 
 int events_fd(const struct events *events);
-
-/* How many messages the kernel could not put into the socket since it was made: 32 bits, which wrap. Of those that it
- * tries again each trial counts. */
-uint32_t events_drops(const struct events *events);
 
 enum events_state {
 	EVENTS_EMPTY,               /* nothing is left to read */
@@ -67,6 +70,9 @@ enum events_state events_drain(struct events *events, size_t budget, const struc
 /* Hands over, once more, the batch that the memory holds. To be called before events_drain. */
 void events_replay(struct events *events, const struct events_handler *handler, void *data, uint64_t *received,
                    uint64_t *truncated);
+
+/* Its memory, or that which it was given. */
+struct source_memory *events_memory(const struct events *events);
 
 /* Grows or shrinks the receive buffer. */
 void events_set_buffer(struct events *events, size_t octets);

@@ -44,8 +44,8 @@ walk_close(struct walk *walk)
 	g_free(walk);
 }
 
-/* What is left of a walk that was given up would be mistaken for nothing, having another sequence number; but the kernel
- * takes no new question before the old one's answer has been read. */
+/* What is left of a walk that was given up would be mistaken for nothing, having another sequence number; but the
+ * kernel takes no new question before the old one's answer has been read. */
 bool
 walk_begin(struct walk *walk, enum walk_table table)
 {

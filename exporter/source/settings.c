@@ -112,6 +112,15 @@ settings_restore(struct settings *settings)
 }
 
 bool
+settings_were_off(const struct settings *settings)
+{
+	for (unsigned i = 0; i < SETTINGS; i++)
+		if (!settings->missing[i] && settings->found[i] != 1)
+			return true;
+	return false;
+}
+
+bool
 settings_events_were_off(const struct settings *settings)
 {
 	return settings->found[EVENTS] != 1;

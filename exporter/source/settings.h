@@ -28,6 +28,9 @@ bool settings_apply(struct settings *settings);
  * settings were put back. */
 unsigned settings_restore(struct settings *settings);
 
+/* True if any was not 1 when it was first looked at. */
+bool settings_were_off(const struct settings *settings);
+
 /* True if entries made before settings_apply may end without an event. */
 bool settings_events_were_off(const struct settings *settings);
 

@@ -9,10 +9,14 @@
 #include <time.h>
 
 #include "error.h"
+#include "source/delivery.h"
 #include "source/entry.h"
 #include "source/events.h"
 #include "source/filter.h"
+#include "source/fuse.h"
+#include "source/kick.h"
 #include "source/labels.h"
+#include "source/meminfo.h"
 #include "source/pressure.h"
 #include "source/settings.h"
 #include "source/settle.h"
@@ -31,6 +35,8 @@ enum {
 	BUDGET = 16384,             /* events in one go, so that timers and collectors get their turn */
 	SETTINGS_CHECK = 30,        /* seconds */
 	LOOK_MOST = 64,             /* entries of the table handed over at a time */
+	LAST_PATIENCE = 2500000,    /* microseconds that the kernel gets to tell what it could not tell before */
+	LAST_PAUSE = 5000,
 	LABELS_MOST = 65536,
 };
 
@@ -63,14 +69,18 @@ struct source {
 	bool certain;                   /* when the sweep began, no end of a flow was outstanding */
 	bool dying;                     /* in the sweep before, some were told of again */
 	uint32_t drops;                 /* of the socket, when the sweep began */
+	struct delivery *delivery;
 	struct sweep_report sweep_report;
+	bool sweep_certain;
+	uint64_t swept_at;              /* ms since 1970 */
+	bool resync;                    /* the next sweep is one after a loss */
+	uint64_t resynced_at;           /* ms since 1970; zero: never */
 	guint settings_timer;
 
 	struct settings settings;
 	struct timeouts timeouts;
 	struct pressure pressure;
 	uint64_t now;                   /* ns since 1970, of this batch */
-	uint64_t settings_seen;         /* ns since 1970, when they were last looked at */
 	uint64_t ticks;                 /* the same by a clock that nobody sets */
 	uint64_t old_without_counters;
 	uint64_t old_without_start;
@@ -152,7 +162,7 @@ on_event(const struct nlmsghdr *message, size_t available, void *data)
 	if (source->labels)
 		labels_take(source->labels, flow);
 	/* The kernel's filter lets some pass that it should hold back: see filter.h. */
-	if (filter_passes(&source->options.filter, flow))
+	if (filter_passes(&source->options.filter, flow) && !is_kick(flow))
 		take(source, flow, &times);
 }
 
@@ -174,12 +184,12 @@ drain_labels(struct source *source)
 	} while (state != EVENTS_EMPTY);
 }
 
-/* A loss of which only is known that it came after that moment, ns since 1970. */
+/* Settings were off for some time after the last look at them. */
 static void
-tell_gap(struct source *source, enum gap_kind kind, uint64_t after)
+tell_accounting(struct source *source)
 {
-	const uint64_t now = nanoseconds(CLOCK_REALTIME) / 1000000;
-	const struct gap gap = { .kind = kind, .first = MIN(after / 1000000, now), .last = now, .unknown = true };
+	const uint64_t now = nanoseconds(CLOCK_REALTIME) / 1000000, seen = events_memory(source->events)->settings_seen;
+	const struct gap gap = { .kind = GAP_ACCOUNTING, .first = MIN(seen, now), .last = now, .unknown = true };
 
 	if (source->handler.gap)
 		source->handler.gap(&gap, source->data);
@@ -189,8 +199,8 @@ static enum events_state
 drain(struct source *source)
 {
 	static const struct events_handler handler = { on_event, on_batch };
-	const uint64_t before = source->now;
 	enum events_state state;
+	bool overrun = false;
 
 	drain_labels(source);
 	source->now = nanoseconds(CLOCK_REALTIME);
@@ -202,8 +212,9 @@ drain(struct source *source)
 	while ((state = events_drain(source->events, BUDGET, &handler, source, &source->counters.events,
 	                             &source->counters.truncated)) == EVENTS_OVERRUN) {
 		source->counters.overruns++;
-		tell_gap(source, GAP_OVERRUN, before);
+		overrun = true;
 	}
+	delivery_note(source->delivery, overrun, state == EVENTS_EMPTY);
 	source->handler.drained(source->data);
 	return state;
 }
@@ -317,7 +328,7 @@ on_sweep_begin(void *data)
 	struct source *source = data;
 
 	source->certain = drain(source) == EVENTS_EMPTY;
-	const uint32_t drops = events_drops(source->events);
+	const uint32_t drops = meminfo_drops(events_fd(source->events));
 	const bool dropped = drops != source->drops;
 	source->drops = drops;
 	return dropped || source->dying;
@@ -352,6 +363,8 @@ on_table_entry(const struct nlmsghdr *message, size_t available, uint64_t looked
 		return;
 	if (entry_read(message, available, flow, &times) != ENTRY_NEW || !filter_passes(&source->options.filter, flow))
 		return;
+	if (is_kick(flow))
+		return;
 	if (!source->swept)
 		count_present(source, flow);
 	flow_look(flow, &times, looked);
@@ -382,10 +395,15 @@ static void
 on_sweep_over(const struct sweep_report *report, void *data)
 {
 	struct source *source = data;
-	const bool known = drain(source) == EVENTS_EMPTY && events_drops(source->events) == source->drops;
+	const bool known = drain(source) == EVENTS_EMPTY && meminfo_drops(events_fd(source->events)) == source->drops;
 
 	source->sweep_report = *report;
 	source->dying = report->dying;
+	source->sweep_certain = source->certain && known && !report->dying;
+	source->swept_at = nanoseconds(CLOCK_REALTIME) / 1000000;
+	if (source->resync)
+		source->resynced_at = source->swept_at;
+	source->resync = false;
 	source->counters.sweeps++;
 	if (!report->complete)
 		g_warning("the connection tracking table could not be read to its end: %s", g_strerror(report->reason));
@@ -393,7 +411,7 @@ on_sweep_over(const struct sweep_report *report, void *data)
 		report_table(source);
 	source->swept = true;
 	if (source->handler.walked)
-		source->handler.walked(report->complete, source->certain && known && !report->dying, source->data);
+		source->handler.walked(report->complete, source->sweep_certain, source->data);
 }
 
 static gboolean
@@ -403,9 +421,9 @@ on_settings_check(gpointer data)
 	const unsigned restored = settings_restore(&source->settings);
 
 	if (restored)
-		tell_gap(source, GAP_ACCOUNTING, source->settings_seen);
+		tell_accounting(source);
 	source->counters.settings_restored += restored;
-	source->settings_seen = nanoseconds(CLOCK_REALTIME);
+	events_memory(source->events)->settings_seen = nanoseconds(CLOCK_REALTIME) / 1000000;
 	timeouts_read(&source->timeouts);
 	return G_SOURCE_CONTINUE;
 }
@@ -455,15 +473,69 @@ open_labels(struct source *source, GError **error)
 	return false;
 }
 
+static bool
+open_events(struct source *source, GError **error)
+{
+	const struct source_options *options = &source->options;
+	const unsigned group = NFNLGRP_CONNTRACK_DESTROY;
+
+	source->events = options->stored_fd < 0
+		? events_open(group, options->receive_buffer, options->memory, error)
+		: events_adopt(options->stored_fd, group, options->receive_buffer, options->memory, error);
+	return source->events != NULL;
+}
+
+/* Whether somebody switched them off while no peerflow was there to see it, only the next one can tell. */
+static void
+look_at_settings(struct source *source)
+{
+	if (events_memory(source->events)->settings_seen && settings_were_off(&source->settings))
+		tell_accounting(source);
+	events_memory(source->events)->settings_seen = nanoseconds(CLOCK_REALTIME) / 1000000;
+}
+
+static void
+on_lost(void *data)
+{
+	struct source *source = data;
+
+	source->resync = true;
+	if (source->sweep)
+		sweep_soon(source->sweep);
+}
+
+static struct delivery_options
+delivery_options(const struct source_options *options)
+{
+	return (struct delivery_options){ .reliable = options->reliable, .fuse = options->fuse };
+}
+
+static void
+on_delivery_gap(const struct gap *gap, void *data)
+{
+	struct source *source = data;
+
+	if (source->handler.gap)
+		source->handler.gap(gap, source->data);
+}
+
+static void
+open_delivery(struct source *source)
+{
+	static const struct delivery_handler handler = { on_delivery_gap, on_lost };
+	const struct delivery_options options = delivery_options(&source->options);
+
+	source->delivery = delivery_open(events_fd(source->events), source->options.stored_fd >= 0, &options,
+	                                 &events_memory(source->events)->sound_until, &handler, source);
+}
+
 /* Subscribing loads the kernel's modules, and with them come the settings. */
 static bool
 open_all(struct source *source, GError **error)
 {
 	if (source->options.labels && !open_labels(source, error))
 		return false;
-	source->events = events_open(NFNLGRP_CONNTRACK_DESTROY, source->options.receive_buffer, source->options.memory,
-	                             error);
-	if (!source->events || !filter_attach(events_fd(source->events), &source->options.filter, error))
+	if (!open_events(source, error) || !filter_attach(events_fd(source->events), &source->options.filter, error))
 		return false;
 	if (!settings_apply(&source->settings)) {
 		g_set_error(error, PEERFLOW_ERROR, EX_UNAVAILABLE,
@@ -489,7 +561,8 @@ source_open(const struct source_options *options, const struct source_handler *h
 	if (!open_all(source, error))
 		return NULL;
 	pressure_look(&source->pressure, nanoseconds(CLOCK_MONOTONIC));
-	source->now = source->settings_seen = nanoseconds(CLOCK_REALTIME);
+	look_at_settings(source);
+	open_delivery(source);
 	source->napper = napper_new(events_fd(source->events), source);
 	const struct sweep_options sweep = sweep_options(options);
 	source->sweep = sweep_new(&sweep, &sweep_handler, source, error);
@@ -499,6 +572,21 @@ source_open(const struct source_options *options, const struct source_handler *h
 	return g_steal_pointer(&source);
 }
 
+/* What waits in the table comes within a second at most, as soon as there is room. */
+static void
+drain_for_good(struct source *source)
+{
+	const int64_t until = g_get_monotonic_time() + LAST_PATIENCE;
+
+	do
+		while (drain(source) == EVENTS_MORE)
+			;
+	while (delivery_is_pending(source->delivery) && g_get_monotonic_time() < until && (g_usleep(LAST_PAUSE), true));
+	delivery_leave(source->delivery);
+	while (drain(source) == EVENTS_MORE)
+		;
+}
+
 void
 source_close(struct source *source)
 {
@@ -506,14 +594,14 @@ source_close(struct source *source)
 		return;
 	sweep_free(source->sweep);
 	if (source->napper) {
-		while (drain(source) == EVENTS_MORE)
-			;
+		drain_for_good(source);
 		g_source_destroy(&source->napper->base);
 		g_source_unref(&source->napper->base);
 	}
 	if (source->settings_timer)
 		g_source_remove(source->settings_timer);
 	pressure_close(&source->pressure);
+	delivery_close(source->delivery);
 	events_close(source->events);
 	events_close(source->label_events);
 	labels_free(source->labels);
@@ -542,6 +630,8 @@ source_reconfigure(struct source *source, const struct source_options *options, 
 	}
 	const struct sweep_options sweep = sweep_options(options);
 	sweep_change(source->sweep, &sweep);
+	const struct delivery_options delivery = delivery_options(options);
+	delivery_change(source->delivery, &delivery);
 	copy_options(source, options);
 	return true;
 }
@@ -550,4 +640,69 @@ const struct source_counters *
 source_counters(const struct source *source)
 {
 	return &source->counters;
+}
+
+int
+source_fd(const struct source *source)
+{
+	return events_fd(source->events);
+}
+
+void
+source_note_stored(struct source *source, bool stored)
+{
+	delivery_note_stored(source->delivery, stored);
+}
+
+static void
+read_table_status(struct source_status *status)
+{
+	struct fuse_look look = { 0 };
+
+	fuse_look_at_table(&look);
+	status->table_entries = look.count;
+	status->table_most = look.max;
+	settings_read("buckets", &status->table_buckets);
+	settings_read("acct", &status->accounting);
+	settings_read("timestamp", &status->timestamps);
+	settings_read("events", &status->events);
+}
+
+static void
+read_sweep_status(const struct source *source, struct source_status *status)
+{
+	const struct sweep_report *report = &source->sweep_report;
+
+	status->sweep_at = source->swept_at;
+	status->sweep_complete = source->swept_at && report->complete;
+	status->sweep_certain = source->sweep_certain;
+	status->sweep_entries = report->entries;
+	status->sweep_cost = report->cost;
+	status->sweep_duration = report->duration;
+	status->sweep_stall = report->stall;
+	status->sweep_pause = report->pause;
+	status->resync_at = source->resynced_at;
+}
+
+void
+source_status(const struct source *source, struct source_status *status)
+{
+	static const enum source_delivery modes[] = {
+		[DELIVERY_PLAIN] = SOURCE_PLAIN, [DELIVERY_RELIABLE] = SOURCE_RELIABLE, [DELIVERY_BLOWN] = SOURCE_FUSE_BLOWN,
+	};
+	struct delivery_status delivery;
+	struct meminfo meminfo;
+
+	memset(status, 0, sizeof *status);
+	delivery_read_status(source->delivery, &delivery);
+	status->delivery = modes[delivery.mode];
+	status->delivery_since = delivery.since;
+	status->lost = delivery.lost;
+	status->postponed = delivery.postponed;
+	status->fuse_blown = delivery.blown;
+	meminfo_read(events_fd(source->events), &meminfo);
+	status->buffer_filled = meminfo.filled;
+	status->buffer = meminfo.buffer;
+	read_table_status(status);
+	read_sweep_status(source, status);
 }

@@ -42,6 +42,9 @@ struct source_options {
 	unsigned reap_share;        /* percent of one processor that walks may cost; 0: as few walks as possible */
 	bool labels;                /* follow UPDATE events for connection labels */
 	struct source_memory *memory;   /* where events are received, see events.h; NULL: nobody shall find them later */
+	int stored_fd;              /* the socket of a former process, which takes its end with the source; -1: none */
+	bool reliable;              /* have the kernel keep ended flows until their end fits into the socket */
+	unsigned fuse;              /* percent of nf_conntrack_max filled, at which that is given up */
 	bool replay;                /* the memory holds a batch that another process received and did not finish */
 };
 
@@ -54,7 +57,7 @@ struct source_handler {
 	void (*ended)(struct flow *flow, size_t n, uint64_t batch, void *data);
 	/* For now there are no more. */
 	void (*drained)(void *data);
-	/* Something was lost, or may have been. */
+	/* Something was lost, or may have been. From source_open, too, if that was before. */
 	void (*gap)(const struct gap *gap, void *data);
 	/* Entries of the table as a walk finds them: counters are totals so far, end is the moment of the look, timeout
 	 * the seconds left. */
@@ -82,5 +85,47 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(source_t, source_close)
 bool source_reconfigure(struct source *source, const struct source_options *options, GError **error);
 
 const struct source_counters *source_counters(const struct source *source);
+
+/* The socket on which the ends of flows arrive, to be stored where it outlives the process: what comes meanwhile then
+ * waits in it. It stays the source's. */
+int source_fd(const struct source *source);
+
+/* It has been stored, or is so no longer. While it is, reliable delivery is watched over for half a minute after the
+ * process is gone; otherwise it ends with the process. */
+void source_note_stored(struct source *source, bool stored);
+
+enum source_delivery {
+	SOURCE_PLAIN,               /* by configuration */
+	SOURCE_RELIABLE,
+	SOURCE_FUSE_BLOWN,          /* plain until the table has room again */
+};
+
+/* How things stand. Moments are ms since 1970, zero: never. */
+struct source_status {
+	enum source_delivery delivery;
+	uint64_t delivery_since;
+	uint64_t lost;              /* ends of flows that did not fit into the socket and never came */
+	uint64_t postponed;         /* times that some did not fit and came later */
+	uint64_t fuse_blown;        /* times */
+	uint32_t buffer_filled;     /* octets of the socket's buffer, as the kernel counts them: 1280 for each end */
+	uint32_t buffer;
+	uint32_t table_entries;     /* of this network namespace, ended flows that wait to be told of included */
+	uint32_t table_most;        /* nf_conntrack_max; 0: no limit */
+	uint32_t table_buckets;
+	uint32_t accounting;        /* the values of nf_conntrack_acct, _timestamp and _events */
+	uint32_t timestamps;
+	uint32_t events;
+	uint64_t sweep_at;          /* end of the last walk over the table */
+	bool sweep_complete;
+	bool sweep_certain;
+	uint64_t sweep_entries;
+	uint64_t sweep_cost;        /* ns of processor time */
+	uint64_t sweep_duration;    /* microseconds */
+	uint64_t sweep_stall;       /* microseconds: for so long nothing else was done */
+	uint64_t sweep_pause;       /* microseconds from its end to the next one's begin */
+	uint64_t resync_at;         /* end of the last walk that followed a loss */
+};
+
+void source_status(const struct source *source, struct source_status *status);
 
 #endif

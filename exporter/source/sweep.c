@@ -353,7 +353,8 @@ sweep_new(const struct sweep_options *options, const struct sweep_handler *handl
 	sweep->thread = thread_new(sweep, &reason);
 	if (sweep->thread)
 		return sweep;
-	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "no thread to read the connection tracking table: %s", reason->message);
+	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "no thread to read the connection tracking table: %s",
+	            reason->message);
 	sweep_free(sweep);
 	return NULL;
 }

@@ -15,8 +15,8 @@ struct nlmsghdr;
  * table is read every second, or less often the more there is in it: what may be spent on that is a share of one
  * processor.
  *
- * The kernel is asked from a thread, because a question may wait for a second behind somebody who flushes the table, and
- * because in a table with few entries and many buckets the kernel does not come back before it has seen them all. All
+ * The kernel is asked from a thread, because a question may wait for a second behind somebody who flushes the table,
+ * and because in a table with few entries and many buckets the kernel does not come back before it has seen them all. All
  * else happens in GLib's default main context, a piece at a time with pauses in between. */
 struct sweep;
 

@@ -6,6 +6,7 @@
 #include "endpoint.h"
 #include "error.h"
 #include "link.h"
+#include "queue.h"
 #include "resolve.h"
 #include "session.h"
 #include "wakeup.h"
@@ -543,6 +544,27 @@ const struct link_counters *
 link_counters(const struct link *link)
 {
 	return &link->session.counters;
+}
+
+void
+link_status(const struct link *link, struct link_status *status)
+{
+	static const char *const states[] = {
+		[LOOKING] = "resolving", [CONNECTING] = "connecting", [OPEN] = "sending", [WAITING] = "waiting",
+		[GONE] = "gone",
+	};
+	const struct session *session = &link->session;
+	const bool known = session->remote.any.sa_family != AF_UNSPEC;
+
+	*status = (struct link_status){ .state = link->troubled ? "refused" : states[link->state], .trouble = "" };
+	if (link->troubled)
+		status->trouble = g_strerror(session->error);
+	else if (link->said)
+		status->trouble = link->said;
+	if (known)
+		g_strlcpy(status->address, endpoint_text(&session->remote).text, sizeof status->address);
+	status->queue_size = session->carrier->datagrams ? 0 : session->queue_size;
+	status->queue_filled = session->queue ? queue_filled(session->queue) : 0;
 }
 
 void

@@ -82,6 +82,17 @@ bool link_carries(const struct link *link, const struct flow *flow);
 
 const struct link_counters *link_counters(const struct link *link);
 
+/* How a link stands. The texts are good until the main loop runs again. */
+struct link_status {
+	const char *state;          /* resolving, connecting, sending, refused, waiting; gone: a viewer that left */
+	char address[80];           /* the collector's, as far as it is known */
+	const char *trouble;        /* why it does not go well, or "" */
+	size_t queue_filled;        /* octets that wait here for a stream's other end */
+	size_t queue_size;          /* and how many may; zero: none, these are datagrams */
+};
+
+void link_status(const struct link *link, struct link_status *status);
+
 /* Sends what is queued, for at most patience ms, and closes the session in order. From then on the link only knows
  * which flows were its own, for the kernel reports their ends late. */
 void link_stop(struct link *link, unsigned patience);

@@ -52,6 +52,12 @@ queue_is_empty(const struct queue *queue)
 	return !queue->count;
 }
 
+size_t
+queue_filled(const struct queue *queue)
+{
+	return queue->used;
+}
+
 bool
 queue_put(struct queue *queue, const struct message *message, size_t sent)
 {

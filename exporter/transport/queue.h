@@ -23,6 +23,9 @@ void queue_free(struct queue *queue);
 
 bool queue_is_empty(const struct queue *queue);
 
+/* Octets that wait. */
+size_t queue_filled(const struct queue *queue);
+
 /* Takes a copy of a message of which the first sent octets have left already. All of it or, if there is no room,
  * nothing and false. An empty queue always has room. */
 bool queue_put(struct queue *queue, const struct message *message, size_t sent);

@@ -207,7 +207,7 @@ def real(checks, lab):
         name = f"{receiver.program}, template {('full', 'default')[receiver.port % 2]}"
         checks.equal(f"{name}: complaints", [], receiver.problems())
         checks.true(f"{name}: flows", len(receiver.shown()) > 20, "got none")
-    tshark = collectors.Tshark(capture, [own.port, *(r.port for r in receivers)])
+    tshark = collectors.Tshark(lab, capture, [own.port, *(r.port for r in receivers)])
     checks.equal("tshark: complaints", [], tshark.complaints())
     text = tshark.run("-V", "-Y", f"udp.port=={own.port}")
     for words in ("Not Sent Flows", "Ignored Packets", "Observation Time Milliseconds"):

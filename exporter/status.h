@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef PEERFLOW_STATUS_H
+#define PEERFLOW_STATUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "counters.h"
+
+/* How things stand: plain numbers, gathered when somebody asks, told as JSON by the daemon and shown as text by
+ * peerflow status. The words are those of docs/status.md. */
+
+struct ledger;
+
+struct status_collector {
+	const char *name;
+	const char *host;
+	const char *transport;
+	const char *protocol;
+	const char *template_name;
+	const char *state;          /* a word for where the session is */
+	const char *address;        /* of the collector, "" if it is not known */
+	const char *trouble;        /* why the session failed last, "" if it did not */
+	uint32_t port;
+	uint64_t queue_filled;      /* octets */
+	uint64_t queue_size;        /* zero: nothing waits here */
+	struct link_counters counters;
+};
+
+struct status {
+	const char *version;
+	const char *configuration;  /* path */
+	uint64_t pid;
+	uint64_t started;           /* ms since 1970 */
+	uint64_t uptime;            /* seconds */
+	uint32_t domain;            /* Observation Domain id */
+	uint64_t names;             /* that addresses can have */
+	uint64_t viewers;
+	uint64_t exported;          /* flows handed to collectors and viewers, a flow that goes on each time */
+	struct source_counters source;
+	struct flows_counters flows;
+	uint64_t long_flows;        /* in the pool */
+	uint64_t max_long_flows;
+	uint64_t pool_octets;
+	const struct status_collector *collector;
+	size_t n_collectors;
+	const struct ledger *ledger;
+};
+
+/* One JSON document and a line feed. The caller frees it. */
+char *status_json(const struct status *status);
+
+/* The same for people, from such a document; what is missing in it is left out, what is unknown is passed over. NULL,
+ * with error set (EX_DATAERR), if it is no such document. The caller frees it. */
+char *status_text(const char *json, size_t length, GError **error);
+
+/* Writes text to a connected stream socket and closes it; if the other end does not take all of it at once it gets no
+ * more. */
+void status_send(int fd, const char *text);
+
+#endif
