@@ -406,6 +406,7 @@ inspect_host(const char *config_path, FILE *out)
 	inspect_mode(&inspection);
 	inspect_collectors(&inspection);
 	inspect_directory(&inspection, "runtime-directory", config->runtime_directory);
+	inspect_directory(&inspection, "state-directory", config->state_directory);
 	roster_free(inspection.netbird);
 	return inspection.wrong;
 }

@@ -42,9 +42,10 @@ def small_account():
 
 def ask(where, url, token_file, wrap=()):
     """The line that "peerflow check" has about the server, and how long it took."""
-    path = where.lab.directory / "check.conf"
-    path.write_text(where.configuration([], netbird=netbird(url, token_file)).replace("@LIVE@", str(path) + ".live")
-                    .replace("@RUN@", str(where.lab.directory / "run")), encoding="utf-8")
+    path, text = where.lab.directory / "check.conf", where.configuration([], netbird=netbird(url, token_file))
+    for word in ("LIVE", "RUN", "STATE"):
+        text = text.replace(f"@{word}@", str(where.lab.directory / word.lower()))
+    path.write_text(text, encoding="utf-8")
     began = time.monotonic()
     program = where.lab.start(where.router, *wrap, stand.PEERFLOW, "check", "--config", path)
     program.process.wait(120)

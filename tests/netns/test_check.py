@@ -1,0 +1,163 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""peerflow check: does it say what is well and what is not, and how the mesh runs, on hosts where we know?
+
+    sudo tests/netns/test_check.py [CASE ...]     PEERFLOWD: the program, if not build/peerflowd"""
+
+import json
+import re
+import sys
+
+import lib
+import stand
+import wireguard
+from stand import collector
+
+RULES = "table ip netbird { chain netbird-mangle-prerouting { type filter hook prerouting priority -150; }\n}\n"
+OLD_NAMES = "table ip mangle { chain NETBIRD-RT-PRE { }\n}\n"
+
+
+def check(where, path, wrap=()):
+    """What it says: subject to (word, text); and its exit status."""
+    program = where.lab.start(where.router, *wrap, stand.PEERFLOW, "check", "--config", path)
+    status = program.process.wait(120)
+    lines = [line for line in program.text().splitlines() if not line.startswith("peerflow check: ")]
+    said = {line[7:31].strip(): (line[:5].strip(), line[33:]) for line in lines}
+    if any(line[5:7] != "  " or line[31:33] != "  " for line in lines):
+        raise RuntimeError(f"not aligned: {lines}")
+    return said, status
+
+
+def configuration(where, groups, **sections):
+    path, text = where.lab.directory / "check.conf", where.configuration(groups, **sections)
+    for word in ("LIVE", "RUN", "STATE"):
+        text = text.replace(f"@{word}@", str(where.lab.directory / word.lower()))
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def client(where, kernel, up=True):
+    """A command as NetBird's, which says that much."""
+    path = where.lab.directory / "netbird"
+    status = {"daemonStatus": "Connected" if up else "NeedsLogin", "netbirdIp": "100.90.0.1/16" if up else "",
+              "usesKernelInterface": kernel, "peers": {"details": None}, "fqdn": "router-a.netbird.selfhosted"}
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(status)}\nEND\n", encoding="ascii")
+    path.chmod(0o755)
+    return f"status = command\ncommand = {path}\n"
+
+
+def well(checks, lab):
+    """A daemon at work."""
+    where = stand.Stand(lab, tracking=True)
+    udp, tcp = where.udp(), where.tcp()
+    daemon = where.daemon([collector("one", udp), collector("two", tcp, source_address=stand.ROUTER)],
+                          netbird="interface = exp0\nstatus = off\n")
+    said, status = check(where, daemon.path)
+    checks.equal("exit status", 0, status)
+    checks.equal("nothing is wrong", [], [s for s, (word, _) in said.items() if word == "WRONG"])
+    for subject, text in (
+            ("configuration", rf"{daemon.path} is good"), ("peerflowd", "runs and listens at "),
+            ("rights", "CAP_NET_ADMIN"), ("connection tracking", r"\d+ of at most \d+ entries$"),
+            ("nf_conntrack_acct", "is 1$"), ("nf_conntrack_timestamp", "is 1$"), ("nf_conntrack_events", "is 1$"),
+            ("mesh", "The mesh's interface exp0 is an ordinary one"),
+            ("collector one", rf"{stand.COLLECTOR} port {udp.port} does not refuse"),
+            ("collector two", rf"{stand.COLLECTOR} port {tcp.port} takes connections"),
+            ("runtime-directory", "can be written$"), ("state-directory", "can be written$")):
+        word, shown = said.get(subject, ("", ""))
+        checks.true(subject, word == "ok" and re.search(text, shown), f"expected ok {text!r} got {word} {shown!r}")
+    checks.equal("the collector got one empty datagram", 1, len([m for m in udp.messages if not m[3]]))
+    where.router.sysctl(net__netfilter__nf_conntrack_acct=0)
+    said, status = check(where, daemon.path)
+    checks.equal("a setting that was switched off", ("WRONG", 1), (said["nf_conntrack_acct"][0], status))
+    daemon.stop()
+    said, status = check(where, daemon.path)
+    checks.equal("the daemon ended", ("WRONG", "note", 1), (said["peerflowd"][0], said["nf_conntrack_acct"][0], status))
+
+
+def wrong(checks, lab):
+    """One thing at a time."""
+    where = stand.Stand(lab)
+    none = "interface = exp0\nstatus = off\nwireguard = off\n"
+    good = [collector("a", (stand.ROUTER, 9))]
+    for what, groups, sections, subject, pattern in (
+            ("a port where nobody listens", good, {}, "collector a", f"{stand.ROUTER} port 9: Connection refused"),
+            ("the same over TCP", [collector("a", (stand.ROUTER, 9), transport="tcp")], {}, "collector a",
+             "Connection refused"),
+            ("no way to the collector", [collector("a", ("2001:db8::1", 9))], {}, "collector a", "Network is unreachable"),
+            ("a name that nobody has", [collector("a", ("collector.invalid", 9))], {}, "collector a",
+             "collector.invalid: "),
+            ("an address that is not ours", [collector("a", (stand.COLLECTOR, 9), source_address="192.0.2.99")], {},
+             "collector a", "Cannot assign requested address"),
+            ("a mistake in the file", [], {"exporter": "nonsense = 1"}, "configuration", "nonsense"),
+            ("a template that is missing", [collector("a", (stand.ROUTER, 9), template="nothing")], {}, "configuration",
+             "nothing.template"),
+            ("no interface", [], {"netbird": "status = off\ninterface = wt7\n"}, "mesh", "There is no interface wt7"),
+            ("a command that fails", [], {"netbird": "interface = exp0\nstatus = command\ncommand = /bin/false\n"},
+             "names from netbird", "command: ")):
+        said, status = check(where, configuration(where, groups, **{"netbird": none, **sections}))
+        word, text = said.get(subject, ("", ""))
+        checks.true(what, word == "WRONG" and pattern in text, f"expected WRONG {pattern!r} got {word} {text!r}")
+        checks.equal(f"{what}: exit status", 1, status)
+    said, _ = check(where, configuration(where, [], netbird=none), ("setpriv", "--bounding-set=-net_admin"))
+    checks.equal("rights", "WRONG", said["rights"][0])
+    said, _ = check(where, configuration(where, [], netbird=none).with_name("absent.conf"))
+    checks.true("no file", "No such file" in said["configuration"][1], f"got {said['configuration']}")
+
+
+def modes(checks, lab):
+    """Every way that a mesh runs, on interfaces of the real wireguard-go."""
+    where = stand.Stand(lab)
+    tunnels = wireguard.Interface(lab, where.router, "wt0", 51820)
+    off, kernel, program = "status = off\n", client(where, True), client(where, False)
+    for what, rules, netbird, interface, word, pattern in (
+            ("wireguard-go without NetBird", "", off, "wt0", "ok", "belongs to a program such as wireguard-go"),
+            ("an ordinary interface", "", off, "exp0", "ok", "is an ordinary one"),
+            ("nothing", "", off, "wt1", "WRONG", "There is no interface wt1 and no NetBird"),
+            ("a router in NetBird's process", "", program, "wt0", "WRONG", "routes inside its own process"),
+            ("netstack", "", program, "wt1", "WRONG", "NetBird runs without an interface"),
+            ("another interface", "", kernel, "wt1", "WRONG", "not with the interface wt1"),
+            ("wireguard-go with rules", RULES, program, "wt0", "ok", "with its rules in the kernel"),
+            ("rules by iptables' names", OLD_NAMES, program, "wt0", "ok", "with its rules in the kernel"),
+            ("rules, but another interface", RULES, program, "wt1", "WRONG", "not with the interface wt1")):
+        # The command says what it was told last.
+        if netbird is kernel:
+            client(where, True)
+        if netbird is program:
+            client(where, False)
+        where.router.nft("flush ruleset\n" + rules)
+        said, _ = check(where, configuration(where, [], netbird=f"interface = {interface}\n{netbird}"), tunnels.wrap)
+        shown = said["mesh"]
+        checks.true(what, shown[0] == word and pattern in shown[1], f"expected {word} {pattern!r} got {shown}")
+    client(where, False, up=False)
+    where.router.nft("flush ruleset\n")
+    said, _ = check(where, configuration(where, [], netbird=f"interface = wt1\n{program}"))
+    checks.true("a client that is not logged in", "There is no interface wt1 and no NetBird" in said["mesh"][1],
+                f"got {said['mesh']}")
+
+
+def tunnel(checks, lab):
+    """wireguard-go tells who is behind which prefix."""
+    where = stand.Stand(lab)
+    one = wireguard.Interface(lab, where.router, "wt0", 51820)
+    path = configuration(where, [], netbird="status = off\n")
+    said, _ = check(where, path, one.wrap)
+    checks.equal("without peers", ("ok", "0 prefixes from WireGuard's socket of wt0"), said["names from wireguard"])
+    other = wireguard.Interface(lab, where.collector, "wt0", 51820)
+    one.peer(other, "100.90.0.2/32", "10.30.0.0/24", "fd12::2/128")
+    said, _ = check(where, path, one.wrap)
+    checks.equal("with one", ("ok", "3 prefixes from WireGuard's socket of wt0"), said["names from wireguard"])
+    said, _ = check(where, path)
+    checks.true("where its socket cannot be seen", said["names from wireguard"][0] == "note"
+                and "wt0 is not the kernel's WireGuard" in said["names from wireguard"][1],
+                f"got {said['names from wireguard']}")
+    one.program.process.send_signal(19)     # SIGSTOP: it listens, and is silent
+    said, status = check(where, path, one.wrap)
+    one.program.process.send_signal(18)
+    checks.true("silent", said["names from wireguard"][0] == "WRONG" and "no whole answer in time"
+                in said["names from wireguard"][1] and status == 1, f"got {said['names from wireguard']}")
+
+
+CASES = (well, wrong, modes, tunnel)
+
+if __name__ == "__main__":
+    sys.exit(stand.run(CASES))
