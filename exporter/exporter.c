@@ -4,6 +4,7 @@
 #include <glib-unix.h>
 #include <inttypes.h>
 #include <net/if.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "enrich/peers.h"
 #include "error.h"
 #include "flows/flows.h"
+#include "journal.h"
 #include "ledger.h"
 #include "live.h"
 #include "output.h"
@@ -33,6 +35,7 @@ enum {
 	VIEWERS_MOST = 16,
 	LINKS_SETTLE = 1000,        /* ms */
 	GONE_MOST = 16,
+	HELD = JOURNAL_KEPT - 2 * JOURNAL_BATCH,    /* flows that wait for a session */
 };
 
 struct exporter {
@@ -65,6 +68,8 @@ struct exporter {
 	GSource *flush;             /* ready when a partly full message has waited long enough */
 	struct ledger_memory *ledger_memory;    /* a region, or NULL */
 	struct ledger *ledger;
+	struct journal_memory *journal_memory;  /* the same */
+	struct journal *journal;
 	guint second;               /* a timer */
 };
 
@@ -79,20 +84,67 @@ is_carried(const GPtrArray *outputs, const struct flow *flow)
 	return false;
 }
 
-static void
-export_flow(struct exporter *exporter, struct flow *flow)
+/* Finds out what the kernel did not say of it. False if it is not to be told, above all what we send ourselves. */
+static bool
+complete(struct exporter *exporter, struct flow *flow)
 {
 	if (is_carried(exporter->outputs, flow) || is_carried(exporter->gone, flow))
-		return;         /* what we send ourselves */
+		return false;
 	routes_find(exporter->routes, flow);
-	if (!who_find(exporter->who, flow))
+	return who_find(exporter->who, flow);
+}
+
+static void
+give(struct output *output, const struct flow *flow, const struct names *names, uint64_t number, bool wanted)
+{
+	if (!output_follows(output, number))
 		return;
+	if (wanted)
+		output_flow(output, flow, names, number);
+	else
+		output_skip(output, number);
+}
+
+static void
+export_flow(struct exporter *exporter, struct flow *flow, uint64_t number)
+{
+	const bool wanted = complete(exporter, flow);
 	const struct names *names = who_names(exporter->who);
-	exporter->exported++;
+
+	exporter->exported += wanted;
 	for (guint i = 0; i < exporter->outputs->len; i++)
-		output_flow(exporter->outputs->pdata[i], flow, names);
+		give(exporter->outputs->pdata[i], flow, names, number, wanted);
 	for (guint i = 0; i < exporter->viewers->len; i++)
-		output_flow(exporter->viewers->pdata[i], flow, names);
+		give(exporter->viewers->pdata[i], flow, names, number, wanted);
+}
+
+/* Gives an output the flows up to last from the journal. Without a session it loses them. */
+static void
+feed_until(struct exporter *exporter, struct output *output, uint64_t last)
+{
+	uint64_t number = output_next(output, journal_first(exporter->journal));
+
+	if (!number || number > last)
+		return;
+	for (; number <= last; number++) {
+		struct flow flow = journal_flow(exporter->journal, number)->flow;
+		if (complete(exporter, &flow))
+			output_flow(output, &flow, who_names(exporter->who), number);
+		else
+			output_skip(output, number);
+	}
+	if (!output_is_open(output))
+		output_flush(output, true);
+}
+
+/* An output gets what it has missed, be it that it had no session, be it that another process had not sent it. As long
+ * as it has none, it only loses what the journal will not keep. */
+static void
+feed(struct exporter *exporter, struct output *output)
+{
+	const uint64_t head = journal_head(exporter->journal);
+
+	feed_until(exporter, output, output_is_open(output) ? head : head - MIN(head, HELD));
 }
 
 /* Milliseconds. */
@@ -105,34 +157,69 @@ now_by(clockid_t clock)
 	return now.tv_sec * UINT64_C(1000) + now.tv_nsec / 1000000;
 }
 
-/* Exports the records of a step. */
+/* Writes the records of a step into the journal, to be committed. */
+static void
+write_down(struct exporter *exporter, const struct tally *tally)
+{
+	for (size_t i = 0; i < tally->n; i++) {
+		struct journal_slot *slot = journal_place(exporter->journal, i);
+		routes_prefetch(exporter->routes, &tally->flow[i]);
+		who_prefetch(exporter->who, &tally->flow[i]);
+		slot->flow = tally->flow[i];
+		memcpy(slot->total, tally->total[i], sizeof slot->total);
+		slot->what = tally->what;
+	}
+}
+
+/* Exports the records of a step, which were committed just now. */
 static void
 tell(struct exporter *exporter, const struct tally *tally)
 {
-	for (size_t i = 0; i < tally->n; i++) {
-		routes_prefetch(exporter->routes, &tally->flow[i]);
-		who_prefetch(exporter->who, &tally->flow[i]);
-	}
+	const uint64_t head = journal_head(exporter->journal);
+
 	flows_done(exporter->flows, tally, now_by(CLOCK_BOOTTIME));
+	journal_applied(exporter->journal);
 	for (size_t i = 0; i < tally->n; i++)
-		export_flow(exporter, &tally->flow[i]);
+		export_flow(exporter, &tally->flow[i], head - tally->n + 1 + i);
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		if (!output_follows(exporter->outputs->pdata[i], head + 1))
+			feed(exporter, exporter->outputs->pdata[i]);
+}
+
+/* The same of records that did not come with a batch of events. */
+static void
+tell_more(struct exporter *exporter, const struct tally *tally)
+{
+	write_down(exporter, tally);
+	journal_commit_more(exporter->journal, tally->n);
+	tell(exporter, tally);
+}
+
+static void
+redo(const struct journal_slot *slot, void *data)
+{
+	struct exporter *exporter = data;
+
+	flows_redo(exporter->flows, slot->what, &slot->flow, slot->total, now_by(CLOCK_BOOTTIME));
 }
 
 static void
 on_ended(struct flow *flow, size_t n, uint64_t batch, void *data)
 {
 	struct exporter *exporter = data;
-	(void)batch;
 
 	flows_ended(exporter->flows, flow, n, &exporter->tally);
+	write_down(exporter, &exporter->tally);
+	journal_commit(exporter->journal, exporter->tally.n, batch);
 	tell(exporter, &exporter->tally);
 }
 
 /* What could not be sent is in the ledger at once: it must be there even if the next moment is the process's last. */
 static bool
-flush_output(struct output *output, bool partial)
+flush_output(struct exporter *exporter, struct output *output, bool partial)
 {
-	const bool waiting = output_flush(output, partial);
+	feed(exporter, output);
+	const bool waiting = output_is_open(output) && output_flush(output, partial);
 
 	output_account(output);
 	return waiting;
@@ -145,7 +232,7 @@ flush(struct exporter *exporter, bool partial)
 	bool waiting = false;
 
 	for (guint i = 0; i < exporter->outputs->len; i++)
-		waiting |= flush_output(exporter->outputs->pdata[i], partial);
+		waiting |= flush_output(exporter, exporter->outputs->pdata[i], partial);
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		waiting |= output_flush(exporter->viewers->pdata[i], partial);
 	if (!waiting)
@@ -167,7 +254,7 @@ on_present(struct flow *flow, size_t n, void *data)
 
 	for (size_t at = 0; at < n; at += FLOWS_BATCH) {
 		flows_present(exporter->flows, &flow[at], MIN(n - at, FLOWS_BATCH), now_by(CLOCK_BOOTTIME), &exporter->tally);
-		tell(exporter, &exporter->tally);
+		tell_more(exporter, &exporter->tally);
 	}
 	flush(exporter, false);
 }
@@ -179,7 +266,7 @@ on_gone(gpointer data)
 	struct exporter *exporter = data;
 
 	flows_gone(exporter->flows, &exporter->gone_at, exporter->gone_flow, &exporter->tally);
-	tell(exporter, &exporter->tally);
+	tell_more(exporter, &exporter->tally);
 	flush(exporter, false);
 	if (exporter->tally.n)
 		return G_SOURCE_CONTINUE;
@@ -521,9 +608,24 @@ static struct output *
 keep_or_open(struct exporter *exporter, GPtrArray *old, const struct config_collector *collector, GError **error)
 {
 	for (guint i = 0; i < old->len; i++)
-		if (output_keep(old->pdata[i], collector, &exporter->identity))
+		if (output_keep(old->pdata[i], collector, &exporter->identity)) {
+			journal_receipts(exporter->journal, collector->name);
 			return g_ptr_array_steal_index_fast(old, i);
-	return output_new(collector, &exporter->identity, error);
+		}
+	struct receipts *receipts = journal_receipts(exporter->journal, collector->name);
+	if (!receipts)
+		g_warning("collector %s: of more than %d collectors a crash may lose or repeat what is on its way",
+		          collector->name, JOURNAL_COLLECTORS);
+	return output_new(collector, &exporter->identity, receipts, error);
+}
+
+static bool
+has_output(const struct exporter *exporter, const char *name)
+{
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		if (strcmp(output_name(exporter->outputs->pdata[i]), name) == 0)
+			return true;
+	return false;
 }
 
 /* An output that cannot be opened is left out and said: the others are worth having. */
@@ -541,8 +643,13 @@ open_outputs(struct exporter *exporter)
 		else
 			g_warning("%s", error->message);
 	}
-	for (guint i = 0; i < old->len; i++)
+	for (guint i = 0; i < old->len; i++) {
+		/* Another one of the same name goes on where this one ends. */
+		if (!has_output(exporter, output_name(old->pdata[i])))
+			feed_until(exporter, old->pdata[i], journal_head(exporter->journal));
 		retire(exporter, old->pdata[i], RELOAD_PATIENCE);
+	}
+	journal_forget_others(exporter->journal);
 }
 
 static bool
@@ -666,7 +773,27 @@ open_flows(struct exporter *exporter, GError **error)
 	const struct flows_options options = flows_options(exporter, exporter->config);
 
 	exporter->flows = flows_open(&options, now_by(CLOCK_REALTIME), error);
-	return exporter->flows != NULL;
+	if (!exporter->flows)
+		return false;
+	journal_redo(exporter->journal, redo, exporter);
+	return true;
+}
+
+static bool
+open_journal(struct exporter *exporter, GError **error)
+{
+	const char *directory = exporter->config->runtime_directory;
+	bool fresh;
+
+	if (directory)
+		exporter->journal_memory = region_open(directory, "journal", sizeof *exporter->journal_memory, JOURNAL_LAYOUT,
+		                                       &fresh, error);
+	if (directory && !exporter->journal_memory)
+		return false;
+	if (exporter->journal_memory && !region_pin(exporter->journal_memory))
+		g_message("%s/journal may be swapped out, for RLIMIT_MEMLOCK is too low", directory);
+	exporter->journal = journal_open(exporter->journal_memory);
+	return true;
 }
 
 static bool
@@ -676,6 +803,8 @@ open_source(struct exporter *exporter, GError **error)
 	struct source_options options;
 
 	fill_source_options(&options, exporter->config);
+	options.memory = journal_events(exporter->journal);
+	options.replay = journal_replay(exporter->journal);
 	exporter->source = source_open(&options, &handler, exporter, error);
 	clear_source_options(&options);
 	return exporter->source != NULL;
@@ -692,7 +821,9 @@ open_stages(struct exporter *exporter, GError **error)
 	exporter->who = who_open(exporter->config, g_steal_pointer(&peers), on_names, exporter);
 	exporter->identity.names = who_names(exporter->who);
 	set_identity(exporter, exporter->config);
-	if (!open_ledger(exporter, error) || !open_host(exporter, error) || !open_live(exporter, error))
+	if (!open_ledger(exporter, error) || !open_journal(exporter, error))
+		return false;
+	if (!open_host(exporter, error) || !open_live(exporter, error))
 		return false;
 	if (!open_flows(exporter, error))
 		return false;
@@ -713,7 +844,7 @@ exporter_open(const char *config_path, GError **error)
 	exporter->viewers = g_ptr_array_new();
 	exporter->gone = g_ptr_array_new_with_free_func(free_gone);
 	exporter->regions = g_ptr_array_new_with_free_func(region_close);
-	exporter->flush = flush_new(exporter);
+	exporter->flush = exporter->identity.opened = flush_new(exporter);
 	if (!open_stages(exporter, error)) {
 		exporter_close(exporter);
 		return NULL;
@@ -736,12 +867,24 @@ close_viewers(struct exporter *exporter)
 	}
 }
 
+/* What it cannot send now the next process will, if it finds the journal. */
+static void
+close_output(struct exporter *exporter, struct output *output)
+{
+	if (journal_survives(exporter->journal))
+		output_leave(output, journal_first(exporter->journal));
+	else
+		feed_until(exporter, output, journal_head(exporter->journal));
+	retire(exporter, output, CLOSE_PATIENCE);
+}
+
 static void
 close_outputs(struct exporter *exporter)
 {
-	flush(exporter, true);
+	if (exporter->journal)
+		flush(exporter, true);
 	for (guint i = 0; i < exporter->outputs->len; i++)
-		retire(exporter, exporter->outputs->pdata[i], CLOSE_PATIENCE);
+		close_output(exporter, exporter->outputs->pdata[i]);
 	close_viewers(exporter);
 	g_ptr_array_free(exporter->outputs, true);
 	g_ptr_array_free(exporter->viewers, true);
@@ -772,6 +915,8 @@ exporter_close(struct exporter *exporter)
 	who_close(exporter->who);
 	g_source_destroy(exporter->flush);
 	g_source_unref(exporter->flush);
+	journal_close(exporter->journal);
+	region_close(exporter->journal_memory);
 	ledger_free(exporter->ledger);
 	flows_close(exporter->flows);
 	g_ptr_array_free(exporter->regions, true);

@@ -19,7 +19,7 @@ enum gap_kind {
 	GAP_POOL,                   /* no room for the counters of a long flow: reported whole at its end, nothing is lost */
 	GAP_ACCOUNTING,             /* accounting, time stamps or events were found off */
 	GAP_RESET_COUNTERS,         /* somebody zeroed the kernel's counters (conntrack -Z) */
-	GAP_JOURNAL,                /* at a crash a collector was further behind than the journal remembers */
+	GAP_JOURNAL,                /* a collector was further behind than the journal remembers */
 	GAP_KINDS,
 };
 

@@ -50,7 +50,7 @@ static const struct kind {
 	[GAP_RESET_COUNTERS] = { "reset-counters", "flow", "flows",
 	                         "somebody zeroed the kernel's counters of %s; what they counted just before is missing" },
 	[GAP_JOURNAL] = { "journal", "flow record", "flow records",
-	                  "it was further behind at a crash than peerflow remembers; lost %s" },
+	                  "it was further behind than the journal remembers; lost %s" },
 };
 
 const char *

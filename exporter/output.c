@@ -9,6 +9,7 @@
 #include "error.h"
 #include "ledger.h"
 #include "transport/link.h"
+#include "transport/receipts.h"
 
 enum {
 	PAYLOAD_UNKNOWN = 1232,         /* fits a tunnel of the least IPv6 MTU, headers off */
@@ -28,6 +29,9 @@ struct output {
 	guint refresh_timer;
 	void (*gone)(struct output *, void *);
 	void *gone_data;
+	struct receipts *receipts;      /* NULL: nobody goes on after us */
+	uint64_t cursor;                /* number of the last flow the encoder took */
+	uint64_t left_from;             /* see output_leave; zero: not */
 
 	struct link_counters told;      /* what the ledger knows of */
 	uint64_t told_at;               /* ms since 1970 */
@@ -111,6 +115,24 @@ send_messages(struct output *output, bool partial)
 		link_send(output->link, messages, n);
 }
 
+static void
+tell(struct output *output, enum gap_kind kind, const struct drops *drops, bool unknown)
+{
+	const uint64_t now = milliseconds(CLOCK_REALTIME);
+	struct gap gap = {
+		.kind = kind,
+		.first = MIN(output->told_at, now),
+		.last = now,
+		.flows = drops->flow_records,
+		.packets = drops->packets,
+		.octets = drops->octets,
+		.unknown = unknown,
+	};
+
+	gap_set_collector(&gap, output->collector->name);
+	ledger_add(output->identity->ledger, &gap);
+}
+
 bool
 output_flush(struct output *output, bool partial)
 {
@@ -118,13 +140,63 @@ output_flush(struct output *output, bool partial)
 	return encoder_waiting(output->encoder);
 }
 
-void
-output_flow(struct output *output, const struct flow *flow, const struct names *names)
+bool
+output_is_open(const struct output *output)
 {
-	if (encoder_add_flow(output->encoder, flow, names))
-		return;
-	send_messages(output, false);
-	encoder_add_flow(output->encoder, flow, names);
+	return link_is_open(output->link);
+}
+
+bool
+output_follows(const struct output *output, uint64_t number)
+{
+	return !output->collector || (output->cursor + 1 == number && link_is_open(output->link));
+}
+
+/* Forgets what the encoder holds: it will come again. */
+static void
+rewind_cursor(struct output *output)
+{
+	encoder_restart(output->encoder);
+	output->cursor = link_mark(output->link);
+	encoder_mark(output->encoder, output->cursor);
+}
+
+/* A flow is a record at least. */
+static void
+tell_missed(struct output *output, uint64_t last, uint64_t first)
+{
+	tell(output, GAP_JOURNAL, &(struct drops){ .flow_records = first - 1 - last }, true);
+}
+
+uint64_t
+output_next(struct output *output, uint64_t first)
+{
+	if (!link_is_settled(output->link))
+		return 0;
+	if (!link_is_open(output->link) && output->cursor != link_mark(output->link))
+		rewind_cursor(output);
+	if (output->cursor + 1 < first) {
+		tell_missed(output, output->cursor, first);
+		output_skip(output, first - 1);
+	}
+	return output->cursor + 1;
+}
+
+void
+output_skip(struct output *output, uint64_t number)
+{
+	output->cursor = number;
+	encoder_mark(output->encoder, number);
+}
+
+void
+output_flow(struct output *output, const struct flow *flow, const struct names *names, uint64_t number)
+{
+	if (!encoder_add_flow(output->encoder, flow, names)) {
+		send_messages(output, false);
+		encoder_add_flow(output->encoder, flow, names);
+	}
+	output_skip(output, number);
 }
 
 static void
@@ -284,24 +356,6 @@ add_tables(struct output *output)
 
 /* What is lost */
 
-static void
-tell(struct output *output, enum gap_kind kind, const struct drops *drops, bool unknown)
-{
-	const uint64_t now = milliseconds(CLOCK_REALTIME);
-	struct gap gap = {
-		.kind = kind,
-		.first = MIN(output->told_at, now),
-		.last = now,
-		.flows = drops->flow_records,
-		.packets = drops->packets,
-		.octets = drops->octets,
-		.unknown = unknown,
-	};
-
-	gap_set_collector(&gap, output->collector->name);
-	ledger_add(output->identity->ledger, &gap);
-}
-
 static struct drops
 difference(const struct drops *now, const struct drops *before)
 {
@@ -423,25 +477,16 @@ resize(struct output *output, size_t payload)
 		          output_name(output), payload);
 }
 
-/* What waits while there is no session is lost with the sequence it was meant for. */
-static void
-drop_messages(struct output *output)
-{
-	const struct message *messages;
-	size_t n = encoder_take(output->encoder, milliseconds(CLOCK_REALTIME), true, &messages);
-
-	link_drop(output->link, messages, n);
-}
-
 static void
 on_opened(void *data, size_t payload)
 {
 	struct output *output = data;
 
-	drop_messages(output);
-	encoder_restart(output->encoder);
+	rewind_cursor(output);
 	resize(output, payload);
 	begin_session(output);
+	if (output->identity->opened)
+		g_source_set_ready_time(output->identity->opened, 0);
 }
 
 static void
@@ -479,6 +524,7 @@ open_link(struct output *output, GError **error)
 		.retry = collector->retry,
 		.resolve = collector->resolve,
 		.queue = collector->queue,
+		.receipts = output->receipts,
 	};
 
 	output->link = link_open(&options, &handler, output, error);
@@ -498,10 +544,12 @@ output_alloc(const struct config_collector *collector, const struct output_ident
 }
 
 struct output *
-output_new(const struct config_collector *collector, const struct output_identity *identity, GError **error)
+output_new(const struct config_collector *collector, const struct output_identity *identity, struct receipts *receipts,
+           GError **error)
 {
 	struct output *output = output_alloc(collector, identity);
 
+	output->receipts = receipts;
 	if (!load(output, error) || !open_link(output, error)) {
 		output_close(output, 0);
 		return NULL;
@@ -634,17 +682,39 @@ output_status(const struct output *output, struct link_status *link, struct stat
 }
 
 void
+output_leave(struct output *output, uint64_t first)
+{
+	output->left_from = first;
+	link_keep(output->link);
+}
+
+/* The next process would tell it, if there is one. */
+static void
+account_for_left(struct output *output)
+{
+	const uint64_t out = output->receipts->out;
+
+	if (out + 1 >= output->left_from)
+		return;
+	tell_missed(output, out, output->left_from);
+	receipts_out(output->receipts, output->left_from - 1);
+}
+
+void
 output_stop(struct output *output, unsigned patience)
 {
 	if (output->refresh_timer)
 		g_source_remove(output->refresh_timer);
 	output->refresh_timer = 0;
-	if (output->link && output->encoder)
+	if (output->link && output->encoder && link_is_open(output->link))
 		send_messages(output, true);
 	if (output->link)
 		link_stop(output->link, patience);
 	if (output->link && output->encoder)    /* else this was done before */
 		output_account(output);
+	if (output->receipts && output->left_from)
+		account_for_left(output);
+	output->left_from = 0;
 	g_clear_pointer(&output->encoder, encoder_free);
 	g_clear_pointer(&output->file, template_file_free);
 }

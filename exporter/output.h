@@ -21,6 +21,7 @@ enum { DOCUMENTATION_ENTERPRISE = 32473 };
 
 /* One collector: an encoder and the link its messages leave by, paired. */
 struct output;
+struct receipts;
 
 /* What all outputs tell about this exporter. It must outlive them. */
 struct output_identity {
@@ -33,12 +34,13 @@ struct output_identity {
 	char domain_name[65];       /* what the Observation Domain is called; "": nothing to say */
 	const struct names *names;  /* whose rows say whom each prefix stands for, good during output_tick; or NULL */
 	uint64_t names_version;     /* another one for other rows */
+	GSource *opened;            /* made ready when an output has a session and can take flows; NULL: nothing is */
 };
 
-/* Loads the collector's template, builds the encoder and starts the link. Both arguments must outlive the output.
- * Fails with EX_CONFIG. */
+/* Loads the collector's template, builds the encoder and starts the link. All arguments must outlive the output;
+ * receipts tell which flows are out already, NULL: none. Fails with EX_CONFIG. */
 struct output *output_new(const struct config_collector *collector, const struct output_identity *identity,
-                          GError **error);
+                          struct receipts *receipts, GError **error);
 
 /* The first half of output_new: is the configuration of this collector usable? With out, also prints its templates. */
 bool output_check(const struct config_collector *collector, const struct output_identity *identity, FILE *out,
@@ -57,10 +59,30 @@ struct output *output_adopt(int fd, const struct output_identity *identity, void
 bool output_keep(struct output *output, const struct config_collector *collector,
                  const struct output_identity *identity);
 
-void output_flow(struct output *output, const struct flow *flow, const struct names *names);
+/* Flows have numbers, and an output takes them in order. Without a session it takes none: what it had taken and not sent
+ * is to be given again when it has one. A viewer takes any flow at any time. */
+
+/* True if it is open and this is the next one. */
+bool output_follows(const struct output *output, uint64_t number);
+
+/* Number of the next flow; zero: ask again in a moment. first is the oldest that can be had: if the next would be one
+ * before, those between are lost, and told. */
+uint64_t output_next(struct output *output, uint64_t first);
+
+bool output_is_open(const struct output *output);
+
+/* Takes the next flow. Not being open it will lose it, and count it as dropped, with output_flush. */
+void output_flow(struct output *output, const struct flow *flow, const struct names *names, uint64_t number);
+
+/* The next flow is not for collectors. */
+void output_skip(struct output *output, uint64_t number);
 
 /* Sends all full messages or, with partial, everything. True if something still waits. */
 bool output_flush(struct output *output, bool partial);
+
+/* What cannot be sent until output_stop ends is not lost: the next process will, by the same receipts, if the flow is not
+ * older than first. */
+void output_leave(struct output *output, uint64_t first);
 
 /* Enters what could not be sent since the last time into the ledger. */
 void output_account(struct output *output);

@@ -492,12 +492,6 @@ link_send(struct link *link, const struct message *messages, size_t n)
 		session_dropped(&link->session, DROP_NO_SESSION, messages, n);
 }
 
-void
-link_drop(struct link *link, const struct message *messages, size_t n)
-{
-	session_dropped(&link->session, DROP_NO_SESSION, messages, n);
-}
-
 uint64_t
 link_mark(const struct link *link)
 {
@@ -514,6 +508,12 @@ bool
 link_is_open(const struct link *link)
 {
 	return link->session.open;
+}
+
+bool
+link_is_settled(const struct link *link)
+{
+	return link->session.open || !link->session.queue;
 }
 
 static bool
@@ -577,6 +577,9 @@ link_stop(struct link *link, unsigned patience)
 		g_message("collector %s: %" G_GUINT64_FORMAT " flow records were waiting and stay for the next start",
 		          link->name, session->kept);
 	session->kept = 0;
+	/* The trails stay with this link, the receipts go on with another one. */
+	if (!link->own)
+		session->receipts = link->own = g_memdup2(session->receipts, sizeof *session->receipts);
 	if (link->lookup)
 		resolve_cancel(g_steal_pointer(&link->lookup));
 	GSource **wakeups[] = { &link->timer, &link->look, &session->watch, &session->notify };

@@ -64,9 +64,6 @@ struct link *link_adopt(int fd, const char *name, size_t queue, void (*closed)(v
  * allocation, no blocking. */
 void link_send(struct link *link, const struct message *messages, size_t n);
 
-/* Counts messages as dropped that their owner will not send; there is no session. */
-void link_drop(struct link *link, const struct message *messages, size_t n);
-
 /* The mark of the last message that is out or was dropped, with all that came before it. */
 uint64_t link_mark(const struct link *link);
 
@@ -76,6 +73,9 @@ void link_keep(struct link *link);
 
 /* True while there is a session to send to. */
 bool link_is_open(const struct link *link);
+
+/* False for a moment after a session was lost, when what waited in it is not dropped yet. */
+bool link_is_settled(const struct link *link);
 
 /* True if this flow is the link's own traffic, now or in one of its last sessions, which must not be reported. */
 bool link_carries(const struct link *link, const struct flow *flow);
@@ -94,7 +94,7 @@ struct link_status {
 void link_status(const struct link *link, struct link_status *status);
 
 /* Sends what is queued, for at most patience ms, and closes the session in order. From then on the link only knows
- * which flows were its own, for the kernel reports their ends late. */
+ * which flows were its own, for the kernel reports their ends late; the receipts are not used any more. */
 void link_stop(struct link *link, unsigned patience);
 
 /* Stops the link, if it was not, and frees it. */

@@ -240,6 +240,11 @@ class Daemon:
         said = re.findall(f"collector {collector}: .*{why}.*lost (?:at least )?([0-9]+) flow", text)
         return sum(map(int, said))
 
+    def left(self, collector):
+        """How many flow records stay for the next start."""
+        said = re.findall(f"collector {collector}: ([0-9]+) flow records were waiting and stay", self.text())
+        return sum(map(int, said))
+
     def read_states(self):
         with contextlib.suppress(TimeoutError):
             while True:

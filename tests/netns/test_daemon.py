@@ -277,10 +277,12 @@ def ending_stuck(checks, lab):
     checks.equal("stuck collector: exit status", 0, daemon.stop())
     checks.true("stuck collector: the end is not put off for long", time.monotonic() - began < 5,
                 f"expected less than 5 s, got {time.monotonic() - began:.1f}")
-    checks.equal("stuck collector: what was waiting is said once", 1, len(daemon.lines("it could not be reached")))
+    checks.equal("stuck collector: what was waiting is said once", 1, len(daemon.lines("were waiting and stay")))
+    checks.true("stuck collector: and what of it the next start will not find", daemon.lost("stuck") > 1000,
+                daemon.text())
     stuck.reading.set()
     lib.wait_until(lambda: stuck.ends, 10, "end of the stuck session")
-    checks.equal("stuck collector: got and lost", made, len(stuck.flows()) + daemon.lost("stuck"))
+    checks.equal("stuck collector: got and left", made, len(stuck.flows()) + daemon.left("stuck"))
 
 
 def ending_flood(checks, lab):

@@ -32,11 +32,11 @@ def tcp_away(checks, lab):
     daemon = where.daemon([collector("tcp", (stand.COLLECTOR, port), transport="tcp", retry="1s"),
                            collector("udp", udp)], await_sinks=[udp])
     stand.wait_time(daemon, "collector tcp: ", 5)
-    lost = where.generate(100)
-    udp.wait_flows(lost)
+    held = where.generate(100)
+    udp.wait_flows(held)
     tcp = where.tcp(port=port)
-    lib.wait_until(lambda: tcp.messages, 10, "the session, once the collector is there")
-    first = where.generate(300)
+    stand.each_once(checks, "what ended before the collector came", tcp.wait_flows(held), held)
+    first = held + where.generate(300)
     stand.each_once(checks, "after the collector came", tcp.wait_flows(first), first)
     tcp.reset()
     lib.wait_until(lambda: len(tcp.sessions()) == 2, 10, "a session after RST")
@@ -53,10 +53,10 @@ def tcp_away(checks, lab):
     lib.wait_until(lambda: again.messages, 10, "a session after the collector was closed")
     third = where.generate(50)
     stand.each_once(checks, "after it was closed and came again", again.wait_flows(third), third)
-    total = lost + first + second + third
+    total = first + second + third
     stand.each_once(checks, "meanwhile over UDP", udp.wait_flows(total), total)
     checks.equal("exit status", 0, daemon.stop())
-    checks.equal("what was dropped without a session is said, at the latest at the end", lost, daemon.lost("tcp"))
+    checks.equal("nothing was lost", 0, daemon.lost("tcp"))
     for name, sink in (("TCP", tcp), ("TCP again", again), ("UDP", udp)):
         stand.valid(checks, name, sink)
 
@@ -106,11 +106,11 @@ def tcp_stuck(checks, lab):
     checks.equal("the kernel dropped nothing", [], daemon.lines("the kernel dropped"))
     checks.equal("exit status", 0, daemon.stop())
     dropped = daemon.lost("stuck", "its queue was full")
-    waiting = daemon.lost("stuck", "it could not be reached")
+    waiting = daemon.left("stuck")
     stuck.reading.set()
     lib.wait_until(lambda: stuck.ends, 10, "end of the stuck session")
     checks.true("stuck: some were dropped", dropped > 1000, f"got {dropped}")
-    checks.equal("stuck: records that came and that were said to be lost", 41000,
+    checks.equal("stuck: records that came, were said to be lost, or stay", 41000,
                  len(stuck.flows()) + dropped + waiting)
 
 
