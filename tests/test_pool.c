@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -949,6 +950,262 @@ test_kill(void)
 	free_store(&store);
 }
 
+/* One change after the other, by a process that is stopped behind each of its instructions: wherever a kill may come, the
+ * next process can go on from what is in memory then. A record is in a journal before the change that goes with it. */
+
+struct change {
+	const char *what;
+	void (*prepare)(struct pool *pool);
+	/* Sets *written when the record is in the journal. */
+	void (*make)(struct pool *pool, volatile bool *written);
+	void (*make_again)(struct pool *pool);      /* from the journal */
+	void (*check)(struct pool *pool, bool written);
+};
+
+static void
+is_left(struct pool *pool, uint64_t packets)
+{
+	struct flow flow = entry(1, 300000, TOTAL(20, 2000, 20, 2000));
+
+	finish(pool, &flow);
+	CU_ASSERT(counted(&flow, packets, packets * 100, packets, packets * 100));
+	CU_ASSERT_EQUAL(pool_used(pool), 0);
+}
+
+static void
+tell_once(struct pool *pool, uint64_t at, uint64_t packets)
+{
+	struct flow flow = entry(1, at, TOTAL(packets, packets * 100, packets, packets * 100));
+
+	CU_ASSERT_EQUAL(look(pool, &flow), POOL_TELL);
+}
+
+static void
+prepare_nothing(struct pool *pool)
+{
+	pool_walked(pool, true, true);
+}
+
+static void
+prepare_told(struct pool *pool)
+{
+	pool_walked(pool, true, true);
+	tell_once(pool, 61000, 5);
+}
+
+static void
+prepare_before(struct pool *pool)
+{
+	(void)pool;
+}
+
+static struct flow
+entry_of(uint64_t at, uint64_t packets)
+{
+	return entry(1, at, TOTAL(packets, packets * 100, packets, packets * 100));
+}
+
+static void
+make_told(struct pool *pool, volatile bool *written)
+{
+	struct flow flow = entry_of(130000, 12);
+	const uint64_t hash = hash_of(&flow);
+	uint64_t total[POOL_COUNTERS];
+
+	pool_look(pool, &flow, hash, 130000, total);
+	*written = true;
+	pool_told(pool, &flow, hash, 130000, total);
+}
+
+static void
+make_told_again(struct pool *pool)
+{
+	const struct flow flow = entry_of(130000, 12);
+
+	pool_told(pool, &flow, hash_of(&flow), 130000, TOTAL(12, 1200, 12, 1200));
+}
+
+static void
+check_told(struct pool *pool, bool written)
+{
+	is_left(pool, written ? 8 : 15);
+}
+
+static void
+check_first_told(struct pool *pool, bool written)
+{
+	is_left(pool, written ? 8 : 20);
+}
+
+static void
+make_forgotten(struct pool *pool, volatile bool *written)
+{
+	const struct flow flow = entry_of(130000, 12);
+
+	*written = true;
+	pool_forget(pool, &flow, hash_of(&flow));
+}
+
+static void
+make_forgotten_again(struct pool *pool)
+{
+	const struct flow flow = entry_of(130000, 12);
+
+	pool_forget(pool, &flow, hash_of(&flow));
+}
+
+static void
+check_forgotten(struct pool *pool, bool written)
+{
+	if (written)
+		CU_ASSERT_EQUAL(pool_used(pool), 0);
+	is_left(pool, written ? 20 : 15);
+}
+
+/* Five were told, nine were seen, then somebody zeroed them. */
+static void
+prepare_seen(struct pool *pool)
+{
+	struct flow flow = entry_of(70000, 9);
+
+	prepare_told(pool);
+	look(pool, &flow);
+}
+
+static void
+make_zeroed(struct pool *pool, volatile bool *written)
+{
+	struct flow flow = entry_of(71000, 2);
+
+	(void)written;
+	look(pool, &flow);
+}
+
+static void
+check_zeroed(struct pool *pool, bool written)
+{
+	struct flow flow = entry_of(72000, 3);
+
+	(void)written;
+	look(pool, &flow);
+	is_left(pool, 4 + 20);
+}
+
+static void
+make_first_look(struct pool *pool, volatile bool *written)
+{
+	struct flow flow = entry_of(5000, 7);
+
+	(void)written;
+	flow.born = WALL - 1;
+	look(pool, &flow);
+}
+
+static void
+check_first_look(struct pool *pool, bool written)
+{
+	struct flow flow = entry_of(6000, 7);
+
+	(void)written;
+	flow.born = WALL - 1;
+	look(pool, &flow);
+	CU_ASSERT_EQUAL(pool_used(pool), 1);
+	flow = entry_of(7000, 9);
+	flow.born = WALL - 1;
+	finish(pool, &flow);
+	CU_ASSERT(counted(&flow, 2, 200, 2, 200));
+}
+
+static void
+nothing_again(struct pool *pool)
+{
+	(void)pool;
+}
+
+enum { WATCHED = 4096 };        /* octets, from the beginning of the first chunk: what any change is made in */
+
+/* What the process that is stopped left, in memory of its own. */
+static void
+check_moment(const struct change *change, const struct store *store, struct store *copy, bool written)
+{
+	const struct pool_options options = options_of(copy, 10);
+
+	memcpy(copy->octets, store->octets, WATCHED);
+	struct pool *pool = pool_open(&options, WALL, NULL);
+	if (written)
+		change->make_again(pool);
+	change->check(pool, written);
+	pool_close(pool);
+}
+
+static void
+make_change(const struct change *change, struct store *store, volatile bool *written)
+{
+	const struct pool_options options = options_of(store, 10);
+	struct pool *pool = pool_open(&options, WALL, NULL);
+
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0) {
+		raise(SIGSTOP);
+		change->make(pool, written);
+	}
+	_exit(0);
+}
+
+/* Returns at how many different moments it was looked at. */
+static unsigned
+check_change(const struct change *change)
+{
+	struct store store = new_store(1), copy = new_store(1);
+	volatile bool *written = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint8_t before[WATCHED];
+	unsigned moments = 0;
+	int status;
+
+	struct pool *pool = open_pool(&store, 10);
+	change->prepare(pool);
+	pool_close(pool);
+	const pid_t child = fork();
+	if (!child)
+		make_change(change, &store, written);
+	waitpid(child, &status, 0);
+	memset(before, 0xff, sizeof before);
+	while (WIFSTOPPED(status)) {
+		if (memcmp(before, store.octets, WATCHED) != 0) {
+			memcpy(before, store.octets, WATCHED);
+			check_moment(change, &store, &copy, *written);
+			moments++;
+		}
+		if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) < 0)
+			break;
+		waitpid(child, &status, 0);
+	}
+	CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	check_moment(change, &store, &copy, *written);
+	munmap((void *)written, 4096);
+	free_store(&store);
+	free_store(&copy);
+	return moments;
+}
+
+static void
+test_each_moment(void)
+{
+	static const struct change changes[] = {
+		{ "told", prepare_told, make_told, make_told_again, check_told },
+		{ "told for the first time", prepare_nothing, make_told, make_told_again, check_first_told },
+		{ "forgotten", prepare_told, make_forgotten, make_forgotten_again, check_forgotten },
+		{ "zeroed", prepare_seen, make_zeroed, nothing_again, check_zeroed },
+		{ "seen for the first time", prepare_before, make_first_look, nothing_again, check_first_look },
+	};
+
+	for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+		const unsigned failed = CU_get_number_of_failures(), moments = check_change(&changes[i]);
+		CU_ASSERT(moments >= 3);
+		if (CU_get_number_of_failures() > failed)
+			printf("\n    %s, %u moments", changes[i].what, moments);
+	}
+}
+
 int
 main(void)
 {
@@ -974,6 +1231,7 @@ main(void)
 		{ "memory", test_memory },
 		{ "a model, through many processes", test_model },
 		{ "processes that are killed", test_kill },
+		{ "each moment of each change", test_each_moment },
 		CU_TEST_INFO_NULL,
 	};
 
