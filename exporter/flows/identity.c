@@ -47,20 +47,32 @@ absorb(uint64_t v[4], uint64_t word)
 	v[0] ^= word;
 }
 
+/* What is zero in all IPv4 addresses need not be hashed. Returns how many words it was. */
+static inline unsigned
+absorb_addresses(uint64_t v[4], const struct flow_identity *identity)
+{
+	if ((identity->kind >> 8 & 0xff) == 4) {
+		absorb(v, (uint64_t)identity->source.word[0] << 32 | identity->destination.word[0]);
+		return 1;
+	}
+	absorb(v, identity->source.half[0]);
+	absorb(v, identity->source.half[1]);
+	absorb(v, identity->destination.half[0]);
+	absorb(v, identity->destination.half[1]);
+	return 4;
+}
+
 uint64_t
 identity_hash(const struct flow_identity *identity, const struct identity_key *key)
 {
 	uint64_t v[4] = { key->half[0] ^ 0x736f6d6570736575, key->half[1] ^ 0x646f72616e646f6d,
 	                  key->half[0] ^ 0x6c7967656e657261, key->half[1] ^ 0x7465646279746573 };
 
-	absorb(v, identity->source.half[0]);
-	absorb(v, identity->source.half[1]);
-	absorb(v, identity->destination.half[0]);
-	absorb(v, identity->destination.half[1]);
-	absorb(v, identity->born);
 	absorb(v, (uint64_t)identity->id << 32 | (uint32_t)identity->port[0] << 16 | identity->port[1]);
+	absorb(v, identity->born);
 	absorb(v, identity->kind);
-	absorb(v, UINT64_C(7 * 8) << 56);
+	const unsigned words = 3 + absorb_addresses(v, identity);
+	absorb(v, (uint64_t)words * 8 << 56);
 	v[2] ^= 0xff;
 	mix(v);
 	mix(v);

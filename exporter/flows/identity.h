@@ -25,7 +25,7 @@ struct identity_key {
 	uint64_t half[2];
 };
 
-/* SipHash-1-3 of all members. Never zero. */
+/* SipHash-1-3 of all members; of IPv4 addresses, the octets they fill. Never zero. */
 uint64_t identity_hash(const struct flow_identity *identity, const struct identity_key *key);
 
 #endif

@@ -134,6 +134,13 @@ place_of(const struct pool *pool, uint64_t hash, const struct flow_identity *ide
 	}
 }
 
+/* Does anything stand where the flow would? Of most flows, which are short, there is no more to find out. */
+static inline bool
+is_possible(const struct pool *pool, uint64_t hash)
+{
+	return pool->index[hash & pool->mask].slot != 0;
+}
+
 /* Closes the hole: whatever was pushed past it moves back. */
 static void
 leave_index(struct pool *pool, struct place *hole)
@@ -155,6 +162,8 @@ find(const struct pool *pool, const struct flow *flow, uint64_t hash, uint32_t *
 {
 	struct flow_identity identity;
 
+	if (!is_possible(pool, hash))
+		return NULL;
 	identity_of(flow, &identity);
 	*number = place_of(pool, hash, &identity)->slot;
 	return *number ? slot_at(pool, --*number) : NULL;
@@ -629,6 +638,8 @@ pool_forget(struct pool *pool, const struct flow *flow, uint64_t hash)
 {
 	struct flow_identity identity;
 
+	if (!is_possible(pool, hash))
+		return;
 	identity_of(flow, &identity);
 	struct place *place = place_of(pool, hash, &identity);
 	if (!place->slot)
