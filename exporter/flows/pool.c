@@ -6,292 +6,26 @@
 
 #include "error.h"
 #include "flows/ended.h"
-
-enum {
-	CHUNK_SLOTS = 16384,
-	CHUNKS_MOST = POOL_MOST / CHUNK_SLOTS,
-	/* How many certain walks are over since one showed the flow; more than any walk counts to: there is no flow. */
-	MISSED_SEEN = 0,
-	MISSED_UNKNOWN = 1,
-	MISSED_GONE = 3,
-	MISSED_FREE = 255,
-};
-
-/* Three cache lines. The kind of the identity is written last: without it nothing stands here, and then the id says
- * which slot is free, too. */
-struct slot {
-	struct flow_identity identity;
-	uint32_t mark;
-	union address reply_source;
-	union address reply_destination;
-	uint16_t reply_port[2];     /* as in the identity */
-	uint32_t told_at;           /* ms by the clock that nobody sets; wraps */
-	/* The next record has what was counted beyond reported. Counters that somebody zeroed are a number less than
-	 * nothing there: arithmetic wraps. */
-	uint64_t reported[POOL_COUNTERS];
-	uint64_t last[POOL_COUNTERS];       /* what the last look saw */
-	uint64_t told_until;        /* ms since 1970, end of the last record */
-	uint32_t look;              /* ms of the last look after told_until */
-	uint16_t status;
-	uint8_t state;
-	uint8_t gaps;               /* enum flow_gap that the next record has, too */
-	uint8_t labels[16];
-};
-_Static_assert(sizeof(struct slot) == 192, "a slot is three cache lines");
-
-/* A chunk begins with a slot's worth of words about the whole pool, used in the first chunk only. */
-struct head {
-	uint64_t chunks;            /* that ever held a flow */
-	uint64_t begun;             /* the words of this head mean something */
-	uint64_t before;            /* ms since 1970: flows born earlier were there before us; zero: all of them are known */
-	/* The one change of a slot that must be whole though no journal knows of it. */
-	uint64_t redo;              /* slot, plus one; zero: none is under way */
-	uint64_t redo_reported[POOL_COUNTERS];
-	uint64_t redo_last[POOL_COUNTERS];
-	uint64_t unused[12];
-};
-_Static_assert(sizeof(struct head) == sizeof(struct slot), "slots keep to cache lines");
-
-struct chunk {
-	struct head head;
-	struct slot slot[CHUNK_SLOTS];
-};
-
-struct place {
-	uint32_t hash;
-	uint32_t slot;              /* plus one; zero: free */
-};
+#include "flows/slots.h"
 
 struct pool {
 	struct pool_options options;
-	struct chunk *chunk[CHUNKS_MOST];
-	uint8_t *missed[CHUNKS_MOST];
-	size_t chunks;
-	bool no_memory;             /* for another chunk; tried again after the next walk */
-	size_t used;
+	struct slots slots;
 	size_t promised;            /* slots for records that are due, but not told yet */
-	uint32_t free;              /* slot, plus one */
-	size_t mask;
-	struct place *index;
 	struct ended *outside;      /* flows that had no room: each is said once. NULL: there was none yet */
 };
 
-/* Slots. */
-
-static struct slot *
-slot_at(const struct pool *pool, uint32_t number)
-{
-	return &pool->chunk[number / CHUNK_SLOTS]->slot[number % CHUNK_SLOTS];
-}
-
-static uint8_t *
-missed_at(const struct pool *pool, uint32_t number)
-{
-	return &pool->missed[number / CHUNK_SLOTS][number % CHUNK_SLOTS];
-}
-
-/* Everything before it is in memory before it is: a kill stops a program between two of its instructions, so it is
- * enough to keep the compiler from changing their order. */
+/* A memory that nobody used before. */
 static void
-publish(uint32_t *word, uint32_t value)
+begin(struct pool *pool, uint64_t wall)
 {
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	__atomic_store_n(word, value, __ATOMIC_RELAXED);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
+	struct head *head = slots_head(&pool->slots);
 
-static void
-publish_wide(uint64_t *word, uint64_t value)
-{
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	__atomic_store_n(word, value, __ATOMIC_RELAXED);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
-static void
-release(struct pool *pool, uint32_t number)
-{
-	struct slot *slot = slot_at(pool, number);
-
-	publish(&slot->identity.kind, 0);
-	slot->identity.id = pool->free;
-	pool->free = number + 1;
-	*missed_at(pool, number) = MISSED_FREE;
-}
-
-/* The index: an open hash table, at most half full. */
-
-static struct place *
-place_of(const struct pool *pool, uint64_t hash, const struct flow_identity *identity)
-{
-	for (size_t i = hash & pool->mask;; i = (i + 1) & pool->mask) {
-		struct place *place = &pool->index[i];
-		if (!place->slot)
-			return place;
-		if (place->hash == (uint32_t)hash
-		    && memcmp(&slot_at(pool, place->slot - 1)->identity, identity, sizeof *identity) == 0)
-			return place;
-	}
-}
-
-/* Does anything stand where the flow would? Of most flows, which are short, there is no more to find out. */
-static inline bool
-is_possible(const struct pool *pool, uint64_t hash)
-{
-	return pool->index[hash & pool->mask].slot != 0;
-}
-
-/* Closes the hole: whatever was pushed past it moves back. */
-static void
-leave_index(struct pool *pool, struct place *hole)
-{
-	size_t i = hole - pool->index;
-
-	for (size_t j = (i + 1) & pool->mask; pool->index[j].slot; j = (j + 1) & pool->mask) {
-		const size_t home = pool->index[j].hash & pool->mask;
-		if (((j - home) & pool->mask) >= ((j - i) & pool->mask)) {
-			pool->index[i] = pool->index[j];
-			i = j;
-		}
-	}
-	pool->index[i].slot = 0;
-}
-
-static struct slot *
-find(const struct pool *pool, const struct flow *flow, uint64_t hash, uint32_t *number)
-{
-	struct flow_identity identity;
-
-	if (!is_possible(pool, hash))
-		return NULL;
-	identity_of(flow, &identity);
-	*number = place_of(pool, hash, &identity)->slot;
-	return *number ? slot_at(pool, --*number) : NULL;
-}
-
-/* Chunks. */
-
-/* Takes in what an earlier process left; the lowest slots are free first. */
-static void
-adopt(struct pool *pool, uint32_t number)
-{
-	struct slot *slot = slot_at(pool, number);
-
-	if (!slot->identity.kind) {
-		release(pool, number);
+	if (head->begun)
 		return;
-	}
-	const uint64_t hash = identity_hash(&slot->identity, pool->options.key);
-	struct place *place = place_of(pool, hash, &slot->identity);
-	if (place->slot || pool->used > pool->mask / 2) {
-		release(pool, number);
-		return;
-	}
-	*place = (struct place){ hash, number + 1 };
-	*missed_at(pool, number) = MISSED_UNKNOWN;
-	pool->used++;
-}
-
-static bool
-add_chunk(struct pool *pool)
-{
-	const unsigned n = pool->chunks;
-
-	if (n == CHUNKS_MOST)
-		return false;
-	struct chunk *chunk = pool->options.memory ? pool->options.memory(n, sizeof *chunk, pool->options.data)
-	                      : aligned_alloc(64, sizeof *chunk);
-	if (chunk && !pool->options.memory)
-		memset(chunk, 0, sizeof *chunk);
-	pool->missed[n] = chunk ? malloc(CHUNK_SLOTS) : NULL;
-	pool->chunk[n] = chunk;
-	if (!pool->missed[n])
-		return false;
-	pool->chunks++;
-	return true;
-}
-
-/* Of a chunk that was just added. */
-static void
-adopt_chunk(struct pool *pool)
-{
-	for (uint32_t i = pool->chunks * CHUNK_SLOTS; i-- > (pool->chunks - 1) * CHUNK_SLOTS;)
-		adopt(pool, i);
-}
-
-static bool
-grow(struct pool *pool)
-{
-	if (pool->no_memory)
-		return false;
-	pool->no_memory = !add_chunk(pool);
-	if (pool->no_memory)
-		return false;
-	pool->chunk[0]->head.chunks = MAX(pool->chunk[0]->head.chunks, pool->chunks);
-	adopt_chunk(pool);
-	return true;
-}
-
-/* Is there a slot that nobody was promised? */
-static bool
-has_room(struct pool *pool)
-{
-	if (pool->used + pool->promised >= pool->options.limit)
-		return false;
-	return pool->used + pool->promised < pool->chunks * CHUNK_SLOTS || grow(pool);
-}
-
-static void
-finish_redo(struct pool *pool)
-{
-	struct head *head = &pool->chunk[0]->head;
-
-	if (!head->redo || head->redo > pool->chunks * CHUNK_SLOTS)
-		return;
-	struct slot *slot = slot_at(pool, head->redo - 1);
-	memcpy(slot->reported, head->redo_reported, sizeof slot->reported);
-	memcpy(slot->last, head->redo_last, sizeof slot->last);
-	publish_wide(&head->redo, 0);
-}
-
-/* Opening. */
-
-static struct place *
-new_index(size_t flows, size_t *mask)
-{
-	size_t places = 1024;
-
-	while (places < 2 * flows)
-		places *= 2;
-	*mask = places - 1;
-	return calloc(places, sizeof(struct place));
-}
-
-static bool
-open_chunks(struct pool *pool, uint64_t wall)
-{
-	if (!add_chunk(pool))
-		return false;
-	struct head *head = &pool->chunk[0]->head;
-	if (!head->begun) {
-		head->before = pool->options.from_start ? 0 : wall;
-		head->chunks = 1;
-		publish_wide(&head->begun, 1);
-	}
-	while (pool->chunks < MIN(head->chunks, CHUNKS_MOST))
-		if (!add_chunk(pool))
-			return false;
-	finish_redo(pool);
-	return true;
-}
-
-/* The highest slots first, so that the lowest are on top of those that are free. */
-static void
-adopt_all(struct pool *pool)
-{
-	pool->used = pool->free = 0;
-	for (uint32_t i = pool->chunks * CHUNK_SLOTS; i-- > 0;)
-		adopt(pool, i);
+	head->before = pool->options.from_start ? 0 : wall;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	head->begun = 1;
 }
 
 struct pool *
@@ -302,12 +36,12 @@ pool_open(const struct pool_options *options, uint64_t wall, GError **error)
 	if (pool) {
 		pool->options = *options;
 		pool->options.limit = MIN(options->limit, POOL_MOST);
-		if (open_chunks(pool, wall)) {
-			pool->index = new_index(MAX(pool->options.limit, pool->chunks * CHUNK_SLOTS), &pool->mask);
-			if (pool->index) {
-				adopt_all(pool);
-				return g_steal_pointer(&pool);
-			}
+		pool->slots.memory = options->memory;
+		pool->slots.data = options->data;
+		pool->slots.key = options->key;
+		if (slots_open(&pool->slots, pool->options.limit)) {
+			begin(pool, wall);
+			return g_steal_pointer(&pool);
 		}
 	}
 	g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: a pool of %zu long flows", options->limit);
@@ -319,13 +53,8 @@ pool_close(struct pool *pool)
 {
 	if (!pool)
 		return;
-	for (size_t i = 0; i < CHUNKS_MOST; i++) {
-		free(pool->missed[i]);
-		if (!pool->options.memory)
-			free(pool->chunk[i]);
-	}
+	slots_close(&pool->slots);
 	ended_close(pool->outside);
-	free(pool->index);
 	free(pool);
 }
 
@@ -333,44 +62,39 @@ bool
 pool_configure(struct pool *pool, const struct pool_options *options)
 {
 	const size_t limit = MIN(options->limit, POOL_MOST);
-	size_t mask;
-	struct place *index = new_index(MAX(limit, pool->chunks * CHUNK_SLOTS), &mask);
 
-	if (!index)
+	if (!slots_resize(&pool->slots, limit))
 		return false;
-	for (size_t i = 0; i <= pool->mask; i++) {
-		size_t to = pool->index[i].hash & mask;
-		if (!pool->index[i].slot)
-			continue;
-		while (index[to].slot)
-			to = (to + 1) & mask;
-		index[to] = pool->index[i];
-	}
-	free(pool->index);
-	pool->index = index;
-	pool->mask = mask;
 	pool->options.limit = limit;
 	pool->options.active_timeout = options->active_timeout;
 	return true;
 }
 
+/* Is there a slot that nobody was promised? */
+static bool
+has_room(struct pool *pool)
+{
+	const size_t taken = pool->slots.used + pool->promised;
+
+	return taken < pool->options.limit && slots_have_room(&pool->slots, pool->promised + 1);
+}
+
 size_t
 pool_used(const struct pool *pool)
 {
-	return pool->used;
+	return pool->slots.used;
 }
 
 size_t
 pool_octets(const struct pool *pool)
 {
-	return sizeof *pool + pool->chunks * (sizeof(struct chunk) + CHUNK_SLOTS) + (pool->mask + 1) * sizeof(struct place)
-	       + (pool->outside ? ended_octets(ENDED_LEAST) : 0);
+	return sizeof *pool + slots_octets(&pool->slots) + (pool->outside ? ended_octets(ENDED_LEAST) : 0);
 }
 
 void
 pool_prefetch(const struct pool *pool, uint64_t hash)
 {
-	__builtin_prefetch(&pool->index[hash & pool->mask]);
+	slots_prefetch(&pool->slots, hash);
 }
 
 /* Flows in and out of slots. */
@@ -429,9 +153,9 @@ continue_from(const struct slot *slot, struct flow *flow)
 	set_flow_id(flow, &slot->identity);
 }
 
-/* The flow as it stands in the slot, which is not published yet. */
+/* What stays the same for all of a flow's life, and is no part of what identifies it. */
 static void
-fill(struct slot *slot, const struct flow *flow)
+note_reply(struct slot *slot, const struct flow *flow)
 {
 	struct flow_identity identity;
 	const struct flow turned = { .original = flow->reply, .protocol = flow->protocol };
@@ -441,8 +165,6 @@ fill(struct slot *slot, const struct flow *flow)
 	slot->reply_destination = identity.destination;
 	memcpy(slot->reply_port, identity.port, sizeof slot->reply_port);
 	slot->gaps = flow->gaps & (GAP_NO_START | GAP_PARTIAL);
-	identity_of(flow, &identity);
-	memcpy(&slot->identity, &identity, offsetof(struct flow_identity, kind));
 }
 
 /* What may change during a flow's life. */
@@ -472,19 +194,15 @@ static void
 insert(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t now,
        const uint64_t reported[POOL_COUNTERS], const uint64_t total[POOL_COUNTERS])
 {
-	const uint32_t number = pool->free - 1;
-	struct slot *slot = slot_at(pool, number);
+	uint32_t number;
+	struct slot *slot = slots_take(&pool->slots, &number);
 	struct flow_identity identity;
 
 	identity_of(flow, &identity);
-	pool->free = slot->identity.id;
-	fill(slot, flow);
+	note_reply(slot, flow);
 	note_told(slot, flow, now, reported);
 	note_look(slot, flow, total);
-	publish(&slot->identity.kind, identity.kind);
-	*place_of(pool, hash, &identity) = (struct place){ hash, number + 1 };
-	*missed_at(pool, number) = MISSED_SEEN;
-	pool->used++;
+	slots_publish(&pool->slots, number, &identity, hash);
 }
 
 void
@@ -492,7 +210,7 @@ pool_settle(const struct pool *pool, struct flow *flow, uint64_t hash, uint64_t 
 {
 	uint32_t number;
 	uint64_t base[POOL_COUNTERS];
-	const struct slot *slot = find(pool, flow, hash, &number);
+	const struct slot *slot = slots_find(&pool->slots, flow, hash, &number);
 
 	get_counters(flow, total);
 	if (!slot)
@@ -517,7 +235,7 @@ is_ageless(const struct flow *flow)
 static bool
 was_before(const struct pool *pool, const struct flow *flow)
 {
-	const uint64_t before = pool->chunk[0]->head.before;
+	const uint64_t before = slots_head(&pool->slots)->before;
 
 	return before && (flow->gaps & GAP_NO_START || flow->born < before);
 }
@@ -578,18 +296,15 @@ first_look(struct pool *pool, struct flow *flow, uint64_t hash, uint64_t now, co
 	return POOL_TELL;
 }
 
-/* From here on counts from zero, and from what was not told yet. The slot must not be left half changed: counting from
- * the one with the counters of the other would invent packets. */
+/* From here on counts from zero, and from what was not told yet. */
 static void
 begin_anew(struct pool *pool, struct slot *slot, uint32_t number, const uint64_t total[POOL_COUNTERS])
 {
-	struct head *head = &pool->chunk[0]->head;
+	uint64_t base[POOL_COUNTERS];
 
-	base_of(slot, true, head->redo_reported);
-	memcpy(head->redo_last, total, sizeof head->redo_last);
+	base_of(slot, true, base);
 	slot->gaps |= GAP_RESET;
-	publish_wide(&head->redo, (uint64_t)number + 1);
-	finish_redo(pool);
+	slots_begin_anew(&pool->slots, number, base, total);
 	pool->options.counters->resets++;
 }
 
@@ -602,10 +317,10 @@ pool_look(struct pool *pool, struct flow *flow, uint64_t hash, uint64_t now, uin
 	if (flow->gaps & GAP_NO_COUNTERS)
 		return POOL_NOTHING;
 	get_counters(flow, total);
-	slot = find(pool, flow, hash, &number);
+	slot = slots_find(&pool->slots, flow, hash, &number);
 	if (!slot)
 		return first_look(pool, flow, hash, now, total);
-	*missed_at(pool, number) = MISSED_SEEN;
+	*missed_at(&pool->slots, number) = MISSED_SEEN;
 	if (was_zeroed(slot, total))
 		begin_anew(pool, slot, number, total);
 	note_look(slot, flow, total);
@@ -621,7 +336,7 @@ pool_told(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t no
           const uint64_t total[POOL_COUNTERS])
 {
 	uint32_t number;
-	struct slot *slot = find(pool, flow, hash, &number);
+	struct slot *slot = slots_find(&pool->slots, flow, hash, &number);
 
 	if (slot) {
 		note_told(slot, flow, now, total);
@@ -636,18 +351,7 @@ pool_told(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t no
 void
 pool_forget(struct pool *pool, const struct flow *flow, uint64_t hash)
 {
-	struct flow_identity identity;
-
-	if (!is_possible(pool, hash))
-		return;
-	identity_of(flow, &identity);
-	struct place *place = place_of(pool, hash, &identity);
-	if (!place->slot)
-		return;
-	const uint32_t number = place->slot - 1;
-	leave_index(pool, place);
-	release(pool, number);
-	pool->used--;
+	slots_drop(&pool->slots, flow, hash);
 }
 
 /* Walks. */
@@ -657,13 +361,13 @@ pool_walked(struct pool *pool, bool complete, bool certain)
 {
 	bool gone = false;
 
-	pool->no_memory = false;
+	pool->slots.no_memory = false;
 	if (complete)
-		pool->chunk[0]->head.before = 0;
+		slots_head(&pool->slots)->before = 0;
 	if (!complete || !certain)
 		return false;
-	for (size_t i = 0; i < pool->chunks * CHUNK_SLOTS; i++) {
-		uint8_t *missed = missed_at(pool, i);
+	for (size_t i = 0; i < pool->slots.chunks * CHUNK_SLOTS; i++) {
+		uint8_t *missed = missed_at(&pool->slots, i);
 		*missed += *missed < MISSED_GONE;
 		gone |= *missed == MISSED_GONE;
 	}
@@ -706,10 +410,10 @@ recall(const struct slot *slot, struct flow *flow)
 bool
 pool_gone(struct pool *pool, size_t *at, struct flow *flow, uint64_t *hash, uint64_t total[POOL_COUNTERS])
 {
-	for (; *at < pool->chunks * CHUNK_SLOTS; ++*at) {
-		if (*missed_at(pool, *at) != MISSED_GONE)
+	for (; *at < pool->slots.chunks * CHUNK_SLOTS; ++*at) {
+		if (*missed_at(&pool->slots, *at) != MISSED_GONE)
 			continue;
-		const struct slot *slot = slot_at(pool, (*at)++);
+		const struct slot *slot = slot_at(&pool->slots, (*at)++);
 		*hash = identity_hash(&slot->identity, pool->options.key);
 		memcpy(total, slot->last, sizeof slot->last);
 		recall(slot, flow);
