@@ -16,11 +16,14 @@ import time
 from xml.etree import ElementTree
 
 import lib
+import mesh
 
 WORDS = ("source", "destination", "source_port", "destination_port", "protocol", "octets", "packets", "reverse_octets",
          "reverse_packets", "start", "end", "ingress", "egress", "ingress_name", "egress_name", "icmp", "nat_source",
          "nat_destination", "nat_source_port", "nat_destination_port", "name", "direction", "biflow_direction",
-         "reason", "flow_id", "source_name", "destination_name", "mark")
+         "reason", "flow_id", "mark")
+ENDS = tuple(f"{end}_{word}" for end in ("source", "destination") for word in mesh.Who._fields)
+WORDS += ENDS
 ENTERPRISE = 32473          # RFC 5612: for documentation
 HINTS = str(pathlib.Path(lib.PEERFLOWD).parent / "peerflow")
 NAT_ADDRESSES = ("nat_source", "nat_destination")
@@ -242,17 +245,21 @@ class Nfacctd(Collector):
         return int(seconds) * 1000 + int(fraction[:3])
 
     def _icmp(self, values, protocol):
-        return int(values["icmp_type_code_ipv6" if protocol == 58 else "icmp_type_code_ipv4"]) if protocol in (1, 58) else None
+        word = "icmp_type_code_ipv6" if protocol == 58 else "icmp_type_code_ipv4"
+        return int(values[word]) if protocol in (1, 58) else None
 
 
 class NfacctdFull(Nfacctd):
     full = True
-    AGGREGATE = Nfacctd.AGGREGATE.replace("cisco_user_name", "source_peer_name,destination_peer_name,conntrack_mark")
+    ABOUT = {f"{end}_{shown}": f"{end}_{word}" for end in ("source", "destination") for shown, word in (
+        ("peer_name", "name"), ("peer_id", "id"), ("user_name", "user"), ("group_names", "groups"),
+        ("via_peer_name", "via"))}
+    AGGREGATE = Nfacctd.AGGREGATE.replace("cisco_user_name", ",".join([*ABOUT, "conntrack_mark"]))
 
     def _record(self, values):
         record = super()._record({**values, "cisco_user_name": ""})
-        return {**record, "source_name": values["source_peer_name"], "destination_name":
-                values["destination_peer_name"], "mark": int(values["conntrack_mark"])}
+        return {**record, **{word: values[shown] for shown, word in self.ABOUT.items()},
+                "mark": int(values["conntrack_mark"])}
 
 
 class Nfacctd9(Nfacctd):
@@ -327,9 +334,10 @@ WIRE = {
     "postNATSourceIPv6Address": "nat_source", "postNATDestinationIPv6Address": "nat_destination",
     "postNAPTSourceTransportPort": "nat_source_port", "postNAPTDestinationTransportPort": "nat_destination_port",
     "userName": "name", "ciscoUserName": "name", "flowDirection": "direction", "biflowDirection": "biflow_direction",
-    "flowEndReason": "reason", "flowId": "flow_id", "sourcePeerName": "source_name",
-    "destinationPeerName": "destination_name", "conntrackMark": "mark",
+    "flowEndReason": "reason", "flowId": "flow_id", "conntrackMark": "mark",
 }
+ABOUT = {"PeerName": "name", "PeerId": "id", "UserName": "user", "GroupNames": "groups", "ViaPeerName": "via"}
+WIRE.update({end + element: f"{end}_{word}" for end in ("source", "destination") for element, word in ABOUT.items()})
 SIZES = {"string": 65535, "octetArray": 16, "unsigned8": 1, "unsigned16": 2, "unsigned32": 4, "unsigned64": 8}
 ABSENT = {"source_port": 0, "destination_port": 0, "icmp": None, "nat_source": None, "nat_destination": None,
           "nat_source_port": None, "nat_destination_port": None}
@@ -353,6 +361,22 @@ def wire_interfaces(records):
         if record["options"] and "interfaceDescription" in record:
             tables.setdefault(address_of(record["session"]), {})[record["ingressInterface"]] = \
                 record["interfaceDescription"]
+    return tables
+
+
+WHO = {"virtualStationName": "name", "virtualStationUUID": "id", "peerUserName": "user", "groupNames": "groups",
+       "viaPeerName": "via"}
+
+
+def wire_who(records):
+    """{router: {(prefix, length): Who}} from the tables of peers and resources."""
+    tables = {}
+    for record in records:
+        family = "IPv6" if "sourceIPv6Prefix" in record else "IPv4"
+        if record["options"] and f"source{family}Prefix" in record:
+            tables.setdefault(address_of(record["session"]), {})[
+                record[f"source{family}Prefix"], record[f"source{family}PrefixLength"]] = mesh.Who(
+                    **{word: record[element] for element, word in WHO.items()})
     return tables
 
 
@@ -405,10 +429,11 @@ TSHARK = {
     "cflow.post_nat_source_ipv6_address": "nat_source", "cflow.post_nat_destination_ipv6_address": "nat_destination",
     "cflow.post_naptsource_transport_port": "nat_source_port",
     "cflow.post_naptdestination_transport_port": "nat_destination_port",
-    "peerflow.sourcePeerName": "source_name", "peerflow.destinationPeerName": "destination_name",
-    "peerflow.conntrackMark": "mark", "cflow.user_name": "name", "cflow.aaa_username": "name", "cflow.icmp_type_code_ipv4": "icmp",
+    "cflow.user_name": "name", "cflow.aaa_username": "name", "cflow.icmp_type_code_ipv4": "icmp",
 }
-TSHARK_TEXT = {"source", "destination", "nat_source", "nat_destination", "name", "source_name", "destination_name"}
+TSHARK.update({f"peerflow.{element}": word for element, word in WIRE.items()
+               if element == "conntrackMark" or word in ENDS})
+TSHARK_TEXT = {"source", "destination", "nat_source", "nat_destination", "name", *ENDS}
 
 
 class Tshark:

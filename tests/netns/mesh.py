@@ -12,6 +12,7 @@
 
 import dataclasses
 import time
+import typing
 
 import packets
 from packets import Tuple
@@ -19,20 +20,37 @@ from packets import Tuple
 INBOUND, OUTBOUND, NO_MARK = 0x1bd10, 0x1bd11, 0
 LAN = {"a": ("10.20.0.0/24", "fd20::/64"), "b": ("10.30.0.0/24", None)}
 
+
+
+class Who(typing.NamedTuple):
+    """All there is to say of an address; "-" is not known."""
+    name: str = "-"
+    id: str = "-"
+    user: str = "-"
+    groups: str = "-"
+    via: str = "-"
+
+
 # Who has a name; everybody else is "-". Names beyond ASCII must survive the way as well.
 PEERS = """\
 # addresses of the mesh
-100.90.0.1             router-a
-100.90.0.2             router-b
-100.90.0.7             alice-laptop
-100.90.0.8             bob-téléphone
+100.90.0.1             router-a        id=peer-1 groups=routers
+100.90.0.2             router-b        id=peer-2 groups=routers
+100.90.0.7             alice-laptop    id=peer-7 user=alice@example.org groups="all,who calls"
+100.90.0.8             bob-téléphone   user="Bob Brüel"
 fd12:3456:789a:1::7    alice-laptop
 # and a site behind it
-10.20.0.0/24           site-a
+10.20.0.0/24           site-a          groups=sites
 """
-NAMES = {"100.90.0.1": "router-a", "100.90.0.2": "router-b", "100.90.0.7": "alice-laptop",
-         "100.90.0.8": "bob-téléphone", "fd12:3456:789a:1::7": "alice-laptop",
-         "10.20.0.20": "site-a", "10.20.0.50": "site-a"}
+SITE_A = Who("site-a", groups="sites", via="site-a")
+WHO = {"100.90.0.1": Who("router-a", "peer-1", groups="routers"),
+       "100.90.0.2": Who("router-b", "peer-2", groups="routers"),
+       "100.90.0.7": Who("alice-laptop", "peer-7", "alice@example.org", "all, who calls"),
+       "100.90.0.8": Who("bob-téléphone", user="Bob Brüel"), "fd12:3456:789a:1::7": Who("alice-laptop"),
+       "10.20.0.20": SITE_A, "10.20.0.50": SITE_A}
+# What the table of peers and resources says.
+TABLE = {(address, 128 if ":" in address else 32): who for address, who in WHO.items() if who is not SITE_A}
+TABLE["10.20.0.0", 24] = SITE_A._replace(name="-")
 
 # Seconds, and a different one for each state, so that an end computed with the wrong one shows.
 TIMEOUTS = {
@@ -188,13 +206,17 @@ class Flow:
         return self.seen.protocol
 
     @property
-    def name(self):
-        return NAMES.get(self.seen.original.source, "-")
+    def initiator(self):
+        return WHO.get(self.seen.original.source, Who())
 
     @property
     def responder(self):
         """Whose the address is that answered in truth."""
-        return NAMES.get(self.seen.reply.source, "-")
+        return WHO.get(self.seen.reply.source, Who())
+
+    @property
+    def name(self):
+        return self.initiator.name
 
     @property
     def translated(self):
