@@ -12,7 +12,10 @@
 #include "enrich/networks.h"
 #include "source/wireguard.h"
 
-enum { HOST_SETTLE = 1000 };        /* ms */
+enum {
+	HOST_SETTLE = 1000,         /* ms */
+	RELOAD_PATIENCE = 100000,   /* microseconds that flows may wait for the names of a new configuration */
+};
 
 struct who {
 	void (*changed)(void *data);
@@ -220,12 +223,13 @@ who_open(const struct config *config, struct roster *peers, void (*changed)(void
 	take_config(who, config, peers);
 	drop_unasked(who, config);
 	read_host(who);
-	who->directory = keeper_settle(who->keeper);
+	who->directory = keeper_settle(who->keeper, -1);
 	make_networks(who);
 	who->sources = sources_open(&options, on_roster, who);
 	return who;
 }
 
+/* With a small mesh the first flow after a reload has the new names already. */
 void
 who_reload(struct who *who, const struct config *config, struct roster *peers)
 {
@@ -234,7 +238,11 @@ who_reload(struct who *who, const struct config *config, struct roster *peers)
 	sources_reconfigure(who->sources, &options);
 	take_config(who, config, peers);
 	read_host(who);
-	make_networks(who);
+	struct directory *directory = keeper_settle(who->keeper, RELOAD_PATIENCE);
+	if (directory)
+		on_directory(directory, who);
+	else
+		make_networks(who);
 }
 
 void

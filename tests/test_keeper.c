@@ -99,18 +99,38 @@ test_settles(void)
 	struct desk desk;
 
 	open_desk(&desk, NULL);
+	desk.directory = keeper_settle(desk.keeper, -1);
+	CU_ASSERT_EQUAL(directory_names(desk.directory)->n_rows, 0);
+	directory_free(desk.directory);
 	keeper_take(desk.keeper, ROSTER_FILE, roster_of("192.0.2.1 alice\n"));
-	desk.directory = keeper_settle(desk.keeper);
+	desk.directory = keeper_settle(desk.keeper, -1);
 	CU_ASSERT_STRING_EQUAL(who_of(desk.directory, "192.0.2.1", 0), "alice");
 	const struct directory *first = desk.directory;
 	for (unsigned i = 0; i < 5; i++)
 		keeper_take(desk.keeper, ROSTER_FILE, roster_of("192.0.2.1 alice\n"));
 	keeper_take(desk.keeper, ROSTER_API, NULL);
-	directory_free(keeper_settle(desk.keeper));
+	CU_ASSERT_PTR_NULL(keeper_settle(desk.keeper, -1));
 	while (g_main_context_iteration(NULL, false))
 		;
 	CU_ASSERT_PTR_EQUAL(desk.directory, first);
 	CU_ASSERT_EQUAL(desk.deliveries, 0);
+	close_desk(&desk);
+}
+
+/* Who cannot wait gets it later. */
+static void
+test_impatient(void)
+{
+	g_autoptr(GString) text = g_string_new("192.0.2.1 alice\n");
+	struct desk desk;
+
+	for (unsigned i = 0; i < 50000; i++)
+		g_string_append_printf(text, "10.%u.%u.1 peer-%u\n", i / 256, i % 256, i);
+	open_desk(&desk, NULL);
+	desk.directory = keeper_settle(desk.keeper, -1);
+	keeper_take(desk.keeper, ROSTER_FILE, roster_of(text->str));
+	CU_ASSERT_PTR_NULL(keeper_settle(desk.keeper, 0));
+	await(&desk, "192.0.2.1", "alice");
 	close_desk(&desk);
 }
 
@@ -144,7 +164,7 @@ test_derived(void)
 	keeper_take(desk.keeper, ROSTER_WIREGUARD, wireguard);
 	keeper_take(desk.keeper, ROSTER_API, api);
 	keeper_take(desk.keeper, ROSTER_NETBIRD, netbird);
-	desk.directory = keeper_settle(desk.keeper);
+	desk.directory = keeper_settle(desk.keeper, -1);
 	CU_ASSERT_STRING_EQUAL(word_of(desk.directory, "100.90.0.1", UINT64_MAX, WORD_PEER), "router-a");
 	CU_ASSERT_STRING_EQUAL(word_of(desk.directory, "10.20.0.9", UINT64_MAX, WORD_VIA), "router-a");
 	CU_ASSERT_STRING_EQUAL(word_of(desk.directory, "10.30.0.9", UINT64_MAX, WORD_VIA), "site-b");
@@ -172,7 +192,7 @@ test_restart(void)
 	close_desk(&desk);
 	open_desk(&desk, state);
 	keeper_take(desk.keeper, ROSTER_FILE, NULL);
-	desk.directory = keeper_settle(desk.keeper);
+	desk.directory = keeper_settle(desk.keeper, -1);
 	CU_ASSERT_STRING_EQUAL(who_of(desk.directory, "192.0.2.1", UINT64_MAX), "alice");
 	CU_ASSERT_STRING_EQUAL(who_of(desk.directory, "192.0.2.2", UINT64_MAX), "-");
 	CU_ASSERT_STRING_EQUAL(who_of(desk.directory, "192.0.2.2", 1000), "bob");
@@ -235,6 +255,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "what a source says arrives", test_delivers },
 		{ "nothing new", test_settles },
+		{ "no time to wait", test_impatient },
 		{ "what follows from what is said", test_derived },
 		{ "a restart", test_restart },
 		{ "a large mesh", test_no_stall },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "enrich/keeper.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "enrich/history.h"
@@ -26,7 +27,6 @@ struct order {
 	struct roster *roster;
 	struct directory *directory;
 	GArray *own;
-	GAsyncQueue *answer;        /* of TASK_SETTLE */
 };
 
 struct keeper {
@@ -34,7 +34,10 @@ struct keeper {
 	void *data;
 	GThread *thread;
 	GAsyncQueue *orders;
-	GMutex lock;                /* of made */
+	uint64_t asked;             /* to settle */
+	GMutex lock;                /* of these three */
+	GCond changed;
+	uint64_t settled;           /* how often it was asked and done */
 	struct directory *made;     /* not fetched yet; a newer one takes its place */
 
 	/* From here on the thread's own. */
@@ -42,7 +45,7 @@ struct keeper {
 	struct roster *roster[ROSTER_SOURCES];
 	GArray *own;                /* struct roster_prefix */
 	uint64_t policies_since;
-	bool stale;                 /* something changed since the last directory */
+	bool stale;                 /* something changed since the last directory, or there is none yet */
 	int64_t rested;             /* monotonic microseconds from which on the next may be built */
 	int64_t prune_at;
 	bool failed;                /* to write: said once until it works again */
@@ -260,34 +263,31 @@ make(struct keeper *keeper)
 	return directory_new(&input);
 }
 
+static struct directory *
+exchange_made(struct keeper *keeper, struct directory *directory)
+{
+	g_mutex_lock(&keeper->lock);
+	struct directory *before = keeper->made;
+	keeper->made = directory;
+	g_mutex_unlock(&keeper->lock);
+	return before;
+}
+
 static gboolean
 on_made(gpointer data)
 {
 	struct keeper *keeper = data;
+	struct directory *made = exchange_made(keeper, NULL);
 
-	g_mutex_lock(&keeper->lock);
-	struct directory *made = g_steal_pointer(&keeper->made);
-	g_mutex_unlock(&keeper->lock);
 	if (made)
 		keeper->ready(made, keeper->data);
 	return G_SOURCE_REMOVE;
 }
 
-/* The one that nobody fetched in time, out of the way of a newer one. */
-static struct directory *
-replace_made(struct keeper *keeper, struct directory *directory)
-{
-	g_mutex_lock(&keeper->lock);
-	struct directory *unfetched = keeper->made;
-	keeper->made = directory;
-	g_mutex_unlock(&keeper->lock);
-	return unfetched;
-}
-
 static void
 hand_over(struct keeper *keeper, struct directory *directory)
 {
-	struct directory *unfetched = replace_made(keeper, directory);
+	struct directory *unfetched = exchange_made(keeper, directory);
 
 	directory_free(unfetched);
 	if (!unfetched)
@@ -330,6 +330,17 @@ make_and_rest(struct keeper *keeper)
 	keeper->rested = end + MIN((end - begin) * REST, REST_MOST * G_TIME_SPAN_MILLISECOND);
 }
 
+static void
+settle(struct keeper *keeper)
+{
+	if (keeper->stale)
+		make_and_rest(keeper);
+	g_mutex_lock(&keeper->lock);
+	keeper->settled++;
+	g_cond_signal(&keeper->changed);
+	g_mutex_unlock(&keeper->lock);
+}
+
 /* The thread */
 
 static void
@@ -346,10 +357,7 @@ follow(struct keeper *keeper, const struct order *order)
 		directory_free(order->directory);
 		break;
 	case TASK_SETTLE:
-		prune_if_due(keeper);
-		directory_free(replace_made(keeper, NULL));
-		g_async_queue_push(order->answer, make(keeper));
-		write_down(keeper);
+		settle(keeper);
 		break;
 	case TASK_END:
 		keeper->ended = true;
@@ -397,8 +405,10 @@ keeper_open(const char *state_directory, uint64_t keep, keeper_ready *ready, voi
 
 	keeper->ready = ready;
 	keeper->data = data;
+	keeper->stale = true;
 	keeper->orders = g_async_queue_new();
 	g_mutex_init(&keeper->lock);
+	g_cond_init(&keeper->changed);
 	keeper->history = history_new(keep);
 	keeper->own = g_array_new(false, true, sizeof(struct roster_prefix));
 	if (state_directory && !history_open(keeper->history, state_directory, &error))
@@ -423,6 +433,7 @@ keeper_close(struct keeper *keeper)
 	history_free(keeper->history);
 	g_array_free(keeper->own, true);
 	g_mutex_clear(&keeper->lock);
+	g_cond_clear(&keeper->changed);
 	g_free(keeper);
 }
 
@@ -442,12 +453,19 @@ keeper_set_own(struct keeper *keeper, const struct roster_prefix *own, size_t n_
 }
 
 struct directory *
-keeper_settle(struct keeper *keeper)
+keeper_settle(struct keeper *keeper, int64_t patience)
 {
-	g_autoptr(GAsyncQueue) answer = g_async_queue_new();
+	const int64_t deadline = patience < 0 ? INT64_MAX : g_get_monotonic_time() + patience;
+	bool waiting = true;
 
-	send_order(keeper, (struct order){ .task = TASK_SETTLE, .answer = answer });
-	return g_async_queue_pop(answer);
+	keeper->asked++;
+	send_order(keeper, (struct order){ .task = TASK_SETTLE });
+	g_mutex_lock(&keeper->lock);
+	while (waiting && keeper->settled < keeper->asked)
+		waiting = g_cond_wait_until(&keeper->changed, &keeper->lock, deadline);
+	struct directory *made = g_steal_pointer(&keeper->made);
+	g_mutex_unlock(&keeper->lock);
+	return made;
 }
 
 void

@@ -31,9 +31,10 @@ void keeper_take(struct keeper *keeper, enum roster_source source, struct roster
 /* This host's addresses, whole, for telling its own networks from others'. Copies them. */
 void keeper_set_own(struct keeper *keeper, const struct roster_prefix *own, size_t n_own);
 
-/* Waits until all that was handed over so far is built into a directory, which the caller then owns. For the start, when
- * there are no flows yet. */
-struct directory *keeper_settle(struct keeper *keeper);
+/* Waits until all that was handed over so far is built, for patience microseconds or, if that is negative, as long as it
+ * takes. Returns the new directory, which the caller then owns as if it had come by ready; NULL if there is nothing new or
+ * it takes too long, and then ready is called in time. The first one is never NULL, given time. */
+struct directory *keeper_settle(struct keeper *keeper, int64_t patience);
 
 /* Frees a directory that is not used any more, in the thread: a large one takes its time. */
 void keeper_discard(struct keeper *keeper, struct directory *directory);

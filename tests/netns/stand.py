@@ -198,9 +198,7 @@ def collector(name, sink, **options):
 
 def place(configuration, live, run):
     """The configuration with paths of its own."""
-    for word, path in (("@LIVE@", live), ("@RUN@", run), ("@STATE@", f"{run}-state")):
-        configuration = configuration.replace(word, str(path))
-    return configuration
+    return configuration.replace("@LIVE@", str(live)).replace("@RUN@", str(run))
 
 
 class Daemon:
@@ -314,7 +312,7 @@ class Stand:
 
     def configuration(self, groups, exporter="", conntrack="flows = all", netbird=""):
         return (f"[exporter]\nobservation-domain-id = 77\ntemplate-directory = {lib.TEMPLATES}\nlive-socket = @LIVE@\n"
-                f"runtime-directory = @RUN@\nstate-directory = @STATE@\n{exporter}\n[conntrack]\n{conntrack}\n"
+                f"runtime-directory = @RUN@\nstate-directory = @RUN@-state\n{exporter}\n[conntrack]\n{conntrack}\n"
                 f"[netbird]\n{netbird}\n" + "\n".join(groups))
 
     def daemon(self, groups, wrap=(), environment=None, await_sinks=(), wait=True, **sections):
