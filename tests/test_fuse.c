@@ -71,6 +71,20 @@ test_full(void)
 	JUDGE("the largest table", UINT32_MAX, 95,
 	      { 0, UINT32_MAX / 2, 0, 0, FUSE_HOLDS }, { 1, UINT32_MAX, 0, 0, FUSE_FULL });
 	JUDGE("beyond it", 1000, 95, { 0, UINT32_MAX, 0, 0, FUSE_FULL });
+	/* 10,000 of 100,000 in a tenth of a second: within a second twice as many as there is room for. */
+	JUDGE("it grows fast, and some wait", 100000, 80,
+	      { 0, 40000, 7, 1, FUSE_HOLDS }, { 1, 40000, 8, 1, FUSE_HOLDS }, { 100, 50000, 9, 1, FUSE_HOLDS },
+	      { 200, 60000, 10, 1, FUSE_FULL });
+	JUDGE("it grows as fast, and none wait", 100000, 80,
+	      { 0, 40000, 7, 1, FUSE_HOLDS }, { 100, 50000, 7, 1, FUSE_HOLDS }, { 200, 60000, 7, 1, FUSE_HOLDS },
+	      { 300, 70000, 7, 1, FUSE_HOLDS });
+	JUDGE("it grows slowly", 100000, 80,
+	      { 0, 60000, 7, 1, FUSE_HOLDS }, { 100, 60000, 8, 1, FUSE_HOLDS }, { 200, 61000, 9, 1, FUSE_HOLDS },
+	      { 1200, 71000, 10, 1, FUSE_HOLDS }, { 2200, 79999, 11, 1, FUSE_HOLDS }, { 2201, 80000, 12, 1, FUSE_FULL });
+	JUDGE("it shrinks", 100000, 80,
+	      { 0, 79000, 7, 1, FUSE_HOLDS }, { 100, 59000, 8, 1, FUSE_HOLDS }, { 200, 39000, 9, 1, FUSE_HOLDS });
+	JUDGE("two looks at the same time", 100000, 80,
+	      { 0, 1000, 7, 1, FUSE_HOLDS }, { 0, 70000, 8, 1, FUSE_HOLDS });
 	JUDGE("no limit", 0, 80, { 0, 5000, 0, 0, FUSE_HOLDS }, { 1, UINT32_MAX, 5, 0, FUSE_HOLDS });
 }
 

@@ -163,7 +163,7 @@ reason_of(const struct fuse_word *word)
 {
 	switch (word->verdict) {
 	case FUSE_FULL:
-		return "the connection tracking table is nearly full";
+		return "the connection tracking table is filling up";
 	case FUSE_STUCK:
 		return "peerflowd did not read for half a minute";
 	default:

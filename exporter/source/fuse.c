@@ -21,11 +21,15 @@
 enum {
 	PAUSE_LEAST = 2000,         /* microseconds */
 	PAUSE_MOST = 200000,
+	PAUSE_WAITING = 10000,      /* at most, while ended flows wait: to see in time how fast the table grows */
 	PENDING = 2000,             /* ms: the kernel tries again after a second at the latest */
 	STUCK = 30000,              /* ms */
 	FAREWELL = 30000,           /* ms a stored socket is watched after the daemon is gone */
 	START_PATIENCE = 2000,      /* ms */
 };
+
+static const double GROWTH_SPAN = 0.2;      /* seconds */
+static const double RELEASE = 100000;       /* dead entries a second that the kernel lets go of, whatever else it does */
 
 /* The memory that daemon and guardian share. */
 struct shared {
@@ -44,26 +48,56 @@ struct fuse {
 
 /* The policy. */
 
-enum fuse_verdict
-fuse_judge(struct fuse_memory *memory, const struct fuse_look *look, unsigned percent)
+static void
+note_growth(struct fuse_memory *memory, const struct fuse_look *look)
 {
-	if (memory->looked && look->drops != memory->drops) {
+	const double seconds = (look->now - memory->now) / 1000.0;
+
+	if (seconds <= 0)
+		return;
+	const double sample = look->count > memory->count ? (look->count - memory->count) / seconds : 0;
+	memory->growth += (sample - memory->growth) * (seconds < GROWTH_SPAN ? seconds / GROWTH_SPAN : 1);
+}
+
+static void
+note_waiting(struct fuse_memory *memory, const struct fuse_look *look)
+{
+	if (look->drops != memory->drops) {
 		memory->pending = true;
 		memory->dropped_at = look->now;
 	}
 	memory->pending = memory->pending && look->now - memory->dropped_at <= PENDING;
-	const bool idle = memory->looked && look->reads == memory->reads;
-	if (!memory->pending || !idle)
+	if (!memory->pending || look->reads != memory->reads)
 		memory->stuck = false;
 	else if (!memory->stuck) {
 		memory->stuck = true;
 		memory->stuck_since = look->now;
 	}
+}
+
+static bool
+is_too_full(const struct fuse_memory *memory, const struct fuse_look *look, unsigned percent)
+{
+	const double filled = look->max ? (double)look->count / look->max : 0, limit = percent / 100.0;
+
+	if (filled >= (1 + limit) / 2)
+		return true;
+	return memory->pending && (filled >= limit || filled * (1 + memory->growth / RELEASE) >= 1);
+}
+
+enum fuse_verdict
+fuse_judge(struct fuse_memory *memory, const struct fuse_look *look, unsigned percent)
+{
+	if (memory->looked) {
+		note_growth(memory, look);
+		note_waiting(memory, look);
+	}
 	memory->looked = true;
+	memory->now = look->now;
+	memory->count = look->count;
 	memory->drops = look->drops;
 	memory->reads = look->reads;
-	const uint64_t filled = look->count * UINT64_C(200), limit = look->max * UINT64_C(2) * percent;
-	if (look->max && ((memory->pending && filled >= limit) || filled >= look->max * UINT64_C(100) + limit / 2))
+	if (is_too_full(memory, look, percent))
 		return FUSE_FULL;
 	return memory->stuck && look->now - memory->stuck_since >= STUCK ? FUSE_STUCK : FUSE_HOLDS;
 }
@@ -262,7 +296,8 @@ watch(struct guardian *guardian)
 	}
 	/* There is room again, and some have waited for it. */
 	guardian->kick_due = guardian->memory.pending && meminfo.filled == 0;
-	return fuse_pause(&look);
+	const unsigned pause = fuse_pause(&look);
+	return guardian->memory.pending && pause > PAUSE_WAITING ? PAUSE_WAITING : pause;
 }
 
 static void

@@ -24,8 +24,11 @@ struct fuse_look {
 /* What it remembers from one look to the next; all zero at first. */
 struct fuse_memory {
 	bool looked;
+	uint64_t now;               /* of the last look, as is what follows */
+	uint32_t count;
 	uint32_t drops;
 	uint32_t reads;
+	double growth;              /* entries a second, over the last fifth of a second or so */
 	uint64_t dropped_at;        /* ms, of the last look that saw a failed trial; valid if pending */
 	bool pending;               /* ended flows wait in the table for room in the socket */
 	uint64_t stuck_since;       /* ms; valid if stuck */
@@ -39,9 +42,10 @@ enum fuse_verdict {
 	FUSE_GONE,                  /* the guardian itself died, or could not look; said by fuse_read */
 };
 
-/* Shall reliable delivery be given up? Yes if the table is filled to percent of its maximum and ended flows are among
- * what fills it, and in any case if it is filled half way from there to the maximum; yes if ended flows wait and the
- * daemon has not read for 30 seconds. */
+/* Shall reliable delivery be given up? If ended flows wait in the table, yes when it is filled to percent of its maximum,
+ * or sooner: when it grows so fast that it might be full before the kernel, which manages at least 100,000 a second on a
+ * busy machine, has let go of all that could be dead. Yes in any case when it is filled half way from percent to the
+ * maximum; and yes if ended flows wait and the daemon has not read for 30 seconds. */
 enum fuse_verdict fuse_judge(struct fuse_memory *memory, const struct fuse_look *look, unsigned percent);
 
 /* Microseconds until the next look. The fastest that entries can come is a million a second: at that pace, the next
