@@ -11,6 +11,7 @@
 #include "config.h"
 #include "domain.h"
 #include "encode/encoder.h"
+#include "enrich/mode.h"
 #include "enrich/peers.h"
 #include "error.h"
 #include "flows/flows.h"
@@ -23,6 +24,7 @@
 #include "source/links.h"
 #include "source/routes.h"
 #include "source/settings.h"
+#include "source/signs.h"
 #include "source/source.h"
 #include "status.h"
 #include "who.h"
@@ -418,9 +420,26 @@ on_viewer(int fd, void *data)
 
 /* Status. */
 
+static const char *
+mesh_word(const struct exporter *exporter, const GArray *sources)
+{
+	struct mesh_signs signs = { 0 };
+
+	for (guint i = 0; i < sources->len; i++) {
+		const struct status_source *source = &g_array_index(sources, struct status_source, i);
+		if (strcmp(source->name, "netbird") == 0 && source->answered)
+			signs.client = true;
+	}
+	signs_read(exporter->config->interface, &signs);
+	return mode_word(mode_of(&signs));
+}
+
 static void
 fill_status(const struct exporter *exporter, struct status *status)
 {
+	static const char *const deliveries[] = {
+		[SOURCE_PLAIN] = "plain", [SOURCE_RELIABLE] = "reliable", [SOURCE_FUSE_BLOWN] = "fuse-blown",
+	};
 	const struct flows_fill fill = flows_fill(exporter->flows);
 
 	*status = (struct status){
@@ -441,6 +460,32 @@ fill_status(const struct exporter *exporter, struct status *status)
 		.n_collectors = exporter->outputs->len,
 		.ledger = exporter->ledger,
 	};
+	source_status(exporter->source, &status->kernel);
+	status->delivery = deliveries[status->kernel.delivery];
+}
+
+/* What a source says of itself is good until the next one is asked: the text is copied. */
+static void
+add_source(const struct sources_state *state, void *data)
+{
+	const struct status_source source = {
+		.name = state->name,
+		.state = sources_condition_word(state->condition),
+		.text = g_strdup(state->text),
+		.since = state->since,
+		.answered = state->answered,
+		.answers = state->answers,
+		.failures = state->failures,
+		.entries = state->entries,
+	};
+
+	g_array_append_val((GArray *)data, source);
+}
+
+static void
+clear_source(void *source)
+{
+	g_free((char *)((struct status_source *)source)->text);
 }
 
 static void
@@ -450,9 +495,15 @@ on_status(int fd, void *data)
 	const guint n = exporter->outputs->len;
 	g_autofree struct status_collector *collectors = g_new0(struct status_collector, n);
 	g_autofree struct link_status *links = g_new0(struct link_status, n);
+	g_autoptr(GArray) sources = g_array_new(false, true, sizeof(struct status_source));
 	struct status status;
 
+	g_array_set_clear_func(sources, clear_source);
+	sources_each_state(who_sources(exporter->who), add_source, sources);
 	fill_status(exporter, &status);
+	status.mesh = mesh_word(exporter, sources);
+	status.names_from = (const struct status_source *)(void *)sources->data;
+	status.n_names_from = sources->len;
 	for (guint i = 0; i < n; i++)
 		output_status(exporter->outputs->pdata[i], &links[i], &collectors[i]);
 	status.collector = collectors;

@@ -40,15 +40,39 @@ static const struct row rows[] = {
 	{ "daemon", "started_ms", "running since", MOMENT, IN(status, started) },
 	{ "daemon", "uptime_s", "up for", SPAN, IN(status, uptime) },
 	{ "daemon", "observation_domain", "Observation Domain", NUMBER, IN(status, domain) },
+	{ "daemon", "mesh", "mesh", TEXT, IN(status, mesh) },
 	{ "daemon", "names", "names of peers", NUMBER, IN(status, names) },
 	{ "daemon", "viewers", "viewers", NUMBER, IN(status, viewers) },
 
 	{ "kernel", "events_received", "ends of flows received", NUMBER, IN(status, source.events) },
 	{ "kernel", "events_malformed", "that could not be read", NUMBER, IN(status, source.malformed) },
 	{ "kernel", "events_truncated", "that were cut", NUMBER, IN(status, source.truncated) },
+	{ "kernel", "delivery", "delivery", TEXT, IN(status, delivery) },
+	{ "kernel", "delivery_since_ms", "since", MOMENT, IN(status, kernel.delivery_since) },
+	{ "kernel", "fuse_blown", "times the fuse has blown", NUMBER, IN(status, kernel.fuse_blown) },
+	{ "kernel", "events_lost", "ends lost", NUMBER, IN(status, kernel.lost) },
+	{ "kernel", "postponed", "times some came later", NUMBER, IN(status, kernel.postponed) },
 	{ "kernel", "overruns", "times the buffer overran", NUMBER, IN(status, source.overruns) },
+	{ "kernel", "buffer_filled", "buffer: filled", OCTETS, IN(status, kernel.buffer_filled) },
+	{ "kernel", "buffer_size", "buffer: size", OCTETS, IN(status, kernel.buffer) },
+	{ "kernel", "table_entries", "table: entries", NUMBER, IN(status, kernel.table_entries) },
+	{ "kernel", "table_most", "table: most (0: no limit)", NUMBER, IN(status, kernel.table_most) },
+	{ "kernel", "table_buckets", "table: buckets", NUMBER, IN(status, kernel.table_buckets) },
+	{ "kernel", "accounting", "nf_conntrack_acct", NUMBER, IN(status, kernel.accounting) },
+	{ "kernel", "timestamps", "nf_conntrack_timestamp", NUMBER, IN(status, kernel.timestamps) },
+	{ "kernel", "events", "nf_conntrack_events", NUMBER, IN(status, kernel.events) },
 	{ "kernel", "settings_restored", "settings put back", NUMBER, IN(status, source.settings_restored) },
-	{ "kernel", "sweeps", "walks over the table", NUMBER, IN(status, source.sweeps) },
+
+	{ "sweeps", "count", "walks over the table", NUMBER, IN(status, source.sweeps) },
+	{ "sweeps", "last_ms", "the last one", MOMENT, IN(status, kernel.sweep_at) },
+	{ "sweeps", "complete", "to its end", FLAG, IN(status, kernel.sweep_complete) },
+	{ "sweeps", "certain", "nothing outstanding or lost", FLAG, IN(status, kernel.sweep_certain) },
+	{ "sweeps", "entries", "entries", NUMBER, IN(status, kernel.sweep_entries) },
+	{ "sweeps", "processor_ns", "processor time, ns", NUMBER, IN(status, kernel.sweep_cost) },
+	{ "sweeps", "duration_us", "duration, us", NUMBER, IN(status, kernel.sweep_duration) },
+	{ "sweeps", "stall_us", "longest stall, us", NUMBER, IN(status, kernel.sweep_stall) },
+	{ "sweeps", "pause_us", "pause before the next, us", NUMBER, IN(status, kernel.sweep_pause) },
+	{ "sweeps", "resync_ms", "last one after a loss", MOMENT, IN(status, kernel.resync_at) },
 
 	{ "flows", "ended", "ended", NUMBER, IN(status, source.flows) },
 	{ "flows", "exported", "exported", NUMBER, IN(status, exported) },
@@ -99,6 +123,18 @@ static const struct row collector_rows[] = {
 	{ NULL, "queue_size", NULL, OCTETS, IN(status_collector, queue_size) },
 };
 
+/* Of one who knows names. */
+static const struct row source_rows[] = {
+	{ NULL, "name", NULL, TEXT, IN(status_source, name) },
+	{ NULL, "state", NULL, TEXT, IN(status_source, state) },
+	{ NULL, "since_ms", NULL, MOMENT, IN(status_source, since) },
+	{ NULL, "answered_ms", NULL, MOMENT, IN(status_source, answered) },
+	{ NULL, "answers", NULL, NUMBER, IN(status_source, answers) },
+	{ NULL, "failures", NULL, NUMBER, IN(status_source, failures) },
+	{ NULL, "entries", NULL, NUMBER, IN(status_source, entries) },
+	{ NULL, "text", NULL, TEXT, IN(status_source, text) },
+};
+
 /* To JSON */
 
 static uint64_t
@@ -140,18 +176,35 @@ add_groups(json_t *root, const struct status *status)
 	}
 }
 
+static json_t *
+object_of(const struct row *row, size_t n, const void *from)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < n; i++)
+		add_row(object, &row[i], from);
+	return object;
+}
+
 static void
 add_collectors(json_t *root, const struct status *status)
 {
 	json_t *collectors = json_array();
 
-	for (size_t i = 0; i < status->n_collectors; i++) {
-		json_t *collector = json_object();
-		for (size_t n = 0; n < G_N_ELEMENTS(collector_rows); n++)
-			add_row(collector, &collector_rows[n], &status->collector[i]);
-		json_array_append_new(collectors, collector);
-	}
+	for (size_t i = 0; i < status->n_collectors; i++)
+		json_array_append_new(collectors, object_of(collector_rows, G_N_ELEMENTS(collector_rows),
+		                                            &status->collector[i]));
 	json_object_set_new(root, "collectors", collectors);
+}
+
+static void
+add_sources(json_t *root, const struct status *status)
+{
+	json_t *sources = json_array();
+
+	for (size_t i = 0; i < status->n_names_from; i++)
+		json_array_append_new(sources, object_of(source_rows, G_N_ELEMENTS(source_rows), &status->names_from[i]));
+	json_object_set_new(root, "names_from", sources);
 }
 
 static void
@@ -182,6 +235,7 @@ status_json(const struct status *status)
 	json_t *root = json_object();
 
 	add_groups(root, status);
+	add_sources(root, status);
 	add_collectors(root, status);
 	add_gaps(root, status->ledger);
 	/* jansson's memory is not GLib's. */
@@ -327,6 +381,33 @@ add_cells(const struct table *table, const char *const *cells)
 		g_ptr_array_add(table->cells, g_strdup(cells[i]));
 }
 
+static void
+add_source_cells(const struct table *table, const json_t *source)
+{
+	g_autofree char *entries = g_strdup_printf("%" PRIu64, number_at(source, "entries"));
+	g_autofree char *answered = moment_text(number_at(source, "answered_ms"));
+	const char *cells[] = { text_at(source, "name"), text_at(source, "state"), entries, answered,
+	                        text_at(source, "text") };
+
+	add_cells(table, cells);
+}
+
+static void
+print_sources(const json_t *sources, GString *out)
+{
+	static const char *const titles[] = { "NAME", "STATE", "ENTRIES", "LAST ANSWER", "SAYS" };
+	g_autoptr(GPtrArray) cells = g_ptr_array_new_with_free_func(g_free);
+	const struct table table = { G_N_ELEMENTS(titles), 0x4, cells };
+
+	if (!json_array_size(sources))
+		return;
+	g_string_append(out, "\nnames from\n");
+	add_cells(&table, titles);
+	for (unsigned i = 0; i < json_array_size(sources); i++)
+		add_source_cells(&table, json_array_get(sources, i));
+	print_table(&table, out);
+}
+
 static char *
 destination_text(const json_t *collector)
 {
@@ -448,6 +529,7 @@ status_text(const char *json, size_t length, GError **error)
 
 	if (good) {
 		print_groups(root, out);
+		print_sources(json_object_get(root, "names_from"), out);
 		print_collectors(json_object_get(root, "collectors"), out);
 		print_gaps(json_object_get(root, "gaps"), out);
 	} else {

@@ -9,6 +9,7 @@
 #include <glib.h>
 
 #include "counters.h"
+#include "source/source.h"
 
 /* How things stand: plain numbers, gathered when somebody asks, told as JSON by the daemon and shown as text by
  * peerflow status. The words are those of docs/status.md. */
@@ -30,6 +31,18 @@ struct status_collector {
 	struct link_counters counters;
 };
 
+/* One of those who know names. */
+struct status_source {
+	const char *name;
+	const char *state;
+	const char *text;
+	uint64_t since;             /* ms since 1970, of this state */
+	uint64_t answered;          /* the last good answer; zero: none yet */
+	uint64_t answers;
+	uint64_t failures;
+	uint64_t entries;           /* addresses and prefixes */
+};
+
 struct status {
 	const char *version;
 	const char *configuration;  /* path */
@@ -37,6 +50,7 @@ struct status {
 	uint64_t started;           /* ms since 1970 */
 	uint64_t uptime;            /* seconds */
 	uint32_t domain;            /* Observation Domain id */
+	const char *mesh;           /* a word for how it runs on this host */
 	uint64_t names;             /* that addresses can have */
 	uint64_t viewers;
 	uint64_t exported;          /* flows handed to collectors and viewers, a flow that goes on each time */
@@ -45,6 +59,10 @@ struct status {
 	uint64_t long_flows;        /* in the pool */
 	uint64_t max_long_flows;
 	uint64_t pool_octets;
+	const char *delivery;       /* plain, reliable or fuse-blown */
+	struct source_status kernel;
+	const struct status_source *names_from;
+	size_t n_names_from;
 	const struct status_collector *collector;
 	size_t n_collectors;
 	const struct ledger *ledger;

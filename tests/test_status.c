@@ -27,10 +27,13 @@ example(struct ledger *ledger)
 		  .port = 4739, .queue_filled = 2 << 20, .queue_size = 4 << 20,
 		  .counters = { .flow_records_dropped = 12, .dropped = { [DROP_QUEUE_FULL] = { .flow_records = 12 } } } },
 	};
+	static const struct status_source source = { "netbird", "good", "3 peers", 1700000000000, 1700000002000, 5, 1, 4 };
 	const struct status status = {
 		.version = "0.1.0", .configuration = "/etc/peerflow/exporter.conf", .pid = 4711, .started = 1700000000000,
 		.uptime = 93784, .domain = 1681915905, .names = 3, .viewers = 1, .exported = 1234,
-		.source = { .events = 1300, .flows = 1240 }, .collector = collectors, .n_collectors = 2, .ledger = ledger,
+		.source = { .events = 1300, .flows = 1240 },
+		.mesh = "kernel", .delivery = "reliable", .kernel = { .delivery_since = 1700000001000, .sweep_complete = true, .buffer = 64 << 20 },
+		.names_from = &source, .n_names_from = 1, .collector = collectors, .n_collectors = 2, .ledger = ledger,
 	};
 
 	return status_json(&status);
@@ -120,6 +123,13 @@ test_text(void)
 	expect_in(text, "  running since                 2023-11-14 22:13:20\n");
 	expect_in(text, "  up for                        1 d 2 h 3 min\n");
 	expect_in(text, "\n\nkernel\n  ends of flows received        1300\n");
+	expect_in(text, "  delivery                      reliable\n  since                         2023-11-14 22:13:21\n");
+	expect_in(text, "  buffer: size                  64 Mi\n");
+	expect_in(text, "  to its end                    yes\n  nothing outstanding or lost   no\n");
+	expect_in(text,
+	          "names from\n"
+	          "  NAME     STATE  ENTRIES  LAST ANSWER          SAYS\n"
+	          "  netbird  good         4  2023-11-14 22:13:22  3 peers\n");
 	expect_in(text,
 	          "collectors\n"
 	          "  NAME    STATE    TO                           RECORDS  MESSAGES  OCTETS  LOST  QUEUE\n"
@@ -140,7 +150,8 @@ static void
 test_nothing(void)
 {
 	struct ledger *ledger = ledger_new(NULL, NULL);
-	const struct status status = { .version = "0.1.0", .configuration = "/c", .ledger = ledger };
+	const struct status status = { .version = "0.1.0", .configuration = "/c", .delivery = "plain", .mesh = "none",
+	                               .ledger = ledger };
 	g_autofree char *json = status_json(&status);
 	g_autofree char *text = status_text(json, strlen(json), NULL);
 

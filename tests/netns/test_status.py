@@ -60,6 +60,11 @@ def counted(checks, lab):
         checks.true(f"{name}: messages and octets, as many as came", one["messages_sent"] <= len(sink.messages) and
                     one["octets_sent"] <= sum(len(m[3]) for m in sink.messages) and one["octets_sent"] > 60 * made,
                     f"got {one}, came {len(sink.messages)}")
+    checks.equal("the kernel: delivery, losses, settings", ("reliable", 0, 0, 1, 1, 1), tuple(shown["kernel"][key] for key in (
+        "delivery", "events_lost", "fuse_blown", "accounting", "timestamps", "events")))
+    checks.true("the buffer and the table have their sizes", shown["kernel"]["buffer_size"] > 1 << 20
+                and shown["kernel"]["table_most"] > 0 and shown["kernel"]["table_entries"] < made, shown["kernel"])
+    lib.wait_until(lambda: numbers(where, daemon)["sweeps"]["complete"], 10, "a walk over the table")
     checks.equal("nothing was lost", {"totals": [], "last": []}, shown["gaps"])
     text = ask(where, daemon)
     for words in ("for people: running", f"ends of flows received        {shown['kernel']['events_received']}",
