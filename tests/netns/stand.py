@@ -272,6 +272,11 @@ class Daemon:
         self.read_states()
         return status
 
+    def cpu(self):
+        """Seconds of all threads."""
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
+
     def resident(self, what="VmHWM"):
         """KiB."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
