@@ -406,7 +406,7 @@ find_times(struct builder *builder, const struct node *node)
 	for (uint32_t i = g_array_index(builder->node, struct node, node->around).step; i; i = step[i].older)
 		g_array_append_val(builder->times, step[i].from);
 	g_array_append_val(builder->times, always);
-	qsort(builder->times->data, builder->times->len, sizeof always, later_first);
+	g_array_sort(builder->times, later_first);
 }
 
 /* A step that changes nothing is none: the later one reaches back. */
@@ -475,7 +475,7 @@ gather_nodes(struct builder *builder)
 	g_autoptr(GPtrArray) lines = g_ptr_array_new();
 
 	history_each(builder->input->history, gather_line, lines);
-	qsort(lines->pdata, lines->len, sizeof *lines->pdata, compare_lines);
+	g_ptr_array_sort(lines, compare_lines);
 	g_array_set_size(builder->node, 1);
 	for (guint i = 0; i < lines->len; i++) {
 		const struct history_line *line = lines->pdata[i];
