@@ -24,7 +24,6 @@
 #include "source/links.h"
 #include "source/routes.h"
 #include "source/settings.h"
-#include "source/signs.h"
 #include "source/source.h"
 #include "status.h"
 #include "who.h"
@@ -420,20 +419,6 @@ on_viewer(int fd, void *data)
 
 /* Status. */
 
-static const char *
-mesh_word(const struct exporter *exporter, const GArray *sources)
-{
-	struct mesh_signs signs = { 0 };
-
-	for (guint i = 0; i < sources->len; i++) {
-		const struct status_source *source = &g_array_index(sources, struct status_source, i);
-		if (strcmp(source->name, "netbird") == 0 && source->answered)
-			signs.client = true;
-	}
-	signs_read(exporter->config->interface, &signs);
-	return mode_word(mode_of(&signs));
-}
-
 static void
 fill_status(const struct exporter *exporter, struct status *status)
 {
@@ -441,6 +426,8 @@ fill_status(const struct exporter *exporter, struct status *status)
 		[SOURCE_PLAIN] = "plain", [SOURCE_RELIABLE] = "reliable", [SOURCE_FUSE_BLOWN] = "fuse-blown",
 	};
 	const struct flows_fill fill = flows_fill(exporter->flows);
+	const struct outlook *outlook = who_outlook(exporter->who);
+	const char *sentence = outlook_sentence(outlook);
 
 	*status = (struct status){
 		.version = PEERFLOW_VERSION,
@@ -450,6 +437,8 @@ fill_status(const struct exporter *exporter, struct status *status)
 		.uptime = (g_get_monotonic_time() - exporter->started_at) / G_USEC_PER_SEC,
 		.domain = exporter->identity.domain,
 		.names = who_names(exporter->who)->count,
+		.mesh = sentence ? mode_word(outlook_mode(outlook)) : "",
+		.mesh_sentence = sentence ? sentence : "",
 		.viewers = exporter->viewers->len,
 		.exported = exporter->exported,
 		.source = *source_counters(exporter->source),
@@ -501,7 +490,6 @@ on_status(int fd, void *data)
 	g_array_set_clear_func(sources, clear_source);
 	sources_each_state(who_sources(exporter->who), add_source, sources);
 	fill_status(exporter, &status);
-	status.mesh = mesh_word(exporter, sources);
 	status.names_from = (const struct status_source *)(void *)sources->data;
 	status.n_names_from = sources->len;
 	for (guint i = 0; i < n; i++)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <net/if.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -15,12 +14,11 @@
 #include <linux/capability.h>
 
 #include "config.h"
-#include "enrich/mode.h"
 #include "enrich/sources.h"
 #include "error.h"
 #include "exporter.h"
+#include "outlook.h"
 #include "source/settings.h"
-#include "source/signs.h"
 #include "source/wireguard.h"
 #include "transport/endpoint.h"
 
@@ -61,7 +59,7 @@ tell(struct inspection *inspection, enum verdict verdict, const char *subject, c
 	inspection->wrong += verdict == WRONG;
 }
 
-/* The daemon, of which the socket for viewers tells most. */
+/* The daemon, of which its sockets tell. */
 
 static bool
 is_listening(const char *path)
@@ -81,10 +79,11 @@ is_listening(const char *path)
 static void
 inspect_daemon(struct inspection *inspection)
 {
-	const char *path = inspection->config->live_socket;
+	const struct config *config = inspection->config;
+	const char *path = config->status_socket ? config->status_socket : config->live_socket;
 
 	if (!path) {
-		tell(inspection, NOTE, "peerflowd", "cannot be told without a live-socket");
+		tell(inspection, NOTE, "peerflowd", "cannot be told without a status-socket or live-socket");
 		return;
 	}
 	inspection->runs = is_listening(path);
@@ -229,18 +228,12 @@ inspect_sources(struct inspection *inspection)
 static void
 inspect_mode(struct inspection *inspection)
 {
-	const char *interface = inspection->config->interface;
-	const struct roster *netbird = inspection->netbird;
-	struct mesh_signs signs = { .client = netbird && netbird->overlay->len };
-	static const enum mesh_answer kernel[] = {
-		[ROSTER_KERNEL_UNKNOWN] = MESH_UNKNOWN, [ROSTER_KERNEL_YES] = MESH_YES, [ROSTER_KERNEL_NO] = MESH_NO,
-	};
+	struct outlook *outlook = outlook_new();
 
-	signs.kernel = netbird ? kernel[netbird->kernel] : MESH_UNKNOWN;
-	signs_read(interface, &signs);
-	const enum mode mode = mode_of(&signs);
-	g_autofree char *sentence = mode_sentence(mode, interface);
-	tell(inspection, mode_sees(mode) ? WELL : WRONG, "mesh", "%s", sentence);
+	outlook_set_client(outlook, inspection->netbird);
+	outlook_look(outlook, inspection->config->interface);
+	tell(inspection, mode_sees(outlook_mode(outlook)) ? WELL : WRONG, "mesh", "%s", outlook_sentence(outlook));
+	outlook_free(outlook);
 }
 
 /* Collectors. */

@@ -41,6 +41,7 @@ static const struct row rows[] = {
 	{ "daemon", "uptime_s", "up for", SPAN, IN(status, uptime) },
 	{ "daemon", "observation_domain", "Observation Domain", NUMBER, IN(status, domain) },
 	{ "daemon", "mesh", "mesh", TEXT, IN(status, mesh) },
+	{ "daemon", "mesh_sentence", "that is", TEXT, IN(status, mesh_sentence) },
 	{ "daemon", "names", "names of peers", NUMBER, IN(status, names) },
 	{ "daemon", "viewers", "viewers", NUMBER, IN(status, viewers) },
 

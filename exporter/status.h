@@ -50,7 +50,8 @@ struct status {
 	uint64_t started;           /* ms since 1970 */
 	uint64_t uptime;            /* seconds */
 	uint32_t domain;            /* Observation Domain id */
-	const char *mesh;           /* a word for how it runs on this host */
+	const char *mesh;           /* a word for how it runs on this host, "" if nobody has looked yet */
+	const char *mesh_sentence;  /* the same for people */
 	uint64_t names;             /* that addresses can have */
 	uint64_t viewers;
 	uint64_t exported;          /* flows handed to collectors and viewers, a flow that goes on each time */

@@ -15,6 +15,7 @@
 enum {
 	HOST_SETTLE = 1000,         /* ms */
 	RELOAD_PATIENCE = 100000,   /* microseconds that flows may wait for the names of a new configuration */
+	LOOK_AGAIN = 300,           /* seconds: nobody tells of rules in the firewall */
 };
 
 struct who {
@@ -28,6 +29,9 @@ struct who {
 	bool all;                   /* flows = all */
 	GArray *own;                /* struct own_address */
 	guint host_timer;
+	guint look_timer;
+	struct outlook *outlook;
+	bool marks;                 /* flows with NetBird's have been seen */
 	char *said;                 /* about what is selected */
 };
 
@@ -135,6 +139,23 @@ on_directory(struct directory *directory, void *data)
 	keeper_discard(who->keeper, old);
 }
 
+/* How the mesh runs */
+
+static void
+look(struct who *who)
+{
+	if (who->marks)
+		outlook_set_marks(who->outlook);
+	outlook_look(who->outlook, who->interface);
+}
+
+static gboolean
+on_look(gpointer data)
+{
+	look(data);
+	return G_SOURCE_CONTINUE;
+}
+
 static gboolean
 on_host_settled(gpointer data)
 {
@@ -143,6 +164,7 @@ on_host_settled(gpointer data)
 	who->host_timer = 0;
 	read_host(who);
 	make_networks(who);
+	look(who);
 	return G_SOURCE_REMOVE;
 }
 
@@ -160,6 +182,10 @@ on_roster(enum roster_source source, struct roster *roster, void *data)
 {
 	struct who *who = data;
 
+	if (source == ROSTER_NETBIRD) {
+		outlook_set_client(who->outlook, roster);
+		who_host_changed(who);
+	}
 	keeper_take(who->keeper, source, roster);
 }
 
@@ -225,7 +251,11 @@ who_open(const struct config *config, struct roster *peers, void (*changed)(void
 	read_host(who);
 	who->directory = keeper_settle(who->keeper, -1);
 	make_networks(who);
+	who->outlook = outlook_new();
 	who->sources = sources_open(&options, on_roster, who);
+	/* The client, if there is one, mostly answers before this; what is said too early would be said again. */
+	who_host_changed(who);
+	who->look_timer = g_timeout_add_seconds(LOOK_AGAIN, on_look, who);
 	return who;
 }
 
@@ -243,6 +273,7 @@ who_reload(struct who *who, const struct config *config, struct roster *peers)
 		on_directory(directory, who);
 	else
 		make_networks(who);
+	who_host_changed(who);
 }
 
 void
@@ -252,8 +283,10 @@ who_close(struct who *who)
 		return;
 	if (who->host_timer)
 		g_source_remove(who->host_timer);
+	g_source_remove(who->look_timer);
 	sources_close(who->sources);
 	keeper_close(who->keeper);
+	outlook_free(who->outlook);
 	networks_free(who->networks);
 	directory_free(who->directory);
 	g_array_unref(who->own);
@@ -271,8 +304,10 @@ who_prefetch(const struct who *who, const struct flow *flow)
 }
 
 bool
-who_find(const struct who *who, struct flow *flow)
+who_find(struct who *who, struct flow *flow)
 {
+	if (enrich_is_marked(flow) && !who->marks)
+		who->marks = true;
 	enrich(flow, who->networks, who->directory);
 	return who->all || enrich_is_of_mesh(flow, who->networks, who->directory);
 }
@@ -281,6 +316,12 @@ const struct names *
 who_names(const struct who *who)
 {
 	return directory_names(who->directory);
+}
+
+const struct outlook *
+who_outlook(const struct who *who)
+{
+	return who->outlook;
 }
 
 struct sources *

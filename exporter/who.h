@@ -11,6 +11,7 @@
 #include "enrich/sources.h"
 #include "flow.h"
 #include "names.h"
+#include "outlook.h"
 
 /* Who it was: all sources of names, what they said together, and which flows are wanted. For the hot path it is two
  * read-only snapshots that are swapped whole in GLib's default main context. */
@@ -31,8 +32,11 @@ void who_host_changed(struct who *who);
 /* Has the processor fetch what who_find will need for this flow, if it is called some flows earlier. */
 void who_prefetch(const struct who *who, const struct flow *flow);
 
+/* How the mesh runs on this host. */
+const struct outlook *who_outlook(const struct who *who);
+
 /* Enriches the flow. False if it is none of those that [conntrack] flows selects. */
-bool who_find(const struct who *who, struct flow *flow);
+bool who_find(struct who *who, struct flow *flow);
 
 /* What initiator, responder and policy of a flow refer to, until the main loop runs again. */
 const struct names *who_names(const struct who *who);

@@ -32,7 +32,8 @@ example(struct ledger *ledger)
 		.version = "0.1.0", .configuration = "/etc/peerflow/exporter.conf", .pid = 4711, .started = 1700000000000,
 		.uptime = 93784, .domain = 1681915905, .names = 3, .viewers = 1, .exported = 1234,
 		.source = { .events = 1300, .flows = 1240 },
-		.mesh = "kernel", .delivery = "reliable", .kernel = { .delivery_since = 1700000001000, .sweep_complete = true, .buffer = 64 << 20 },
+		.mesh = "kernel", .mesh_sentence = "All is seen", .delivery = "reliable",
+		.kernel = { .delivery_since = 1700000001000, .sweep_complete = true, .buffer = 64 << 20 },
 		.names_from = &source, .n_names_from = 1, .collector = collectors, .n_collectors = 2, .ledger = ledger,
 	};
 
@@ -122,6 +123,7 @@ test_text(void)
 	expect_in(text, "daemon\n  version                       0.1.0\n");
 	expect_in(text, "  running since                 2023-11-14 22:13:20\n");
 	expect_in(text, "  up for                        1 d 2 h 3 min\n");
+	expect_in(text, "  mesh                          kernel\n  that is                       All is seen\n");
 	expect_in(text, "\n\nkernel\n  ends of flows received        1300\n");
 	expect_in(text, "  delivery                      reliable\n  since                         2023-11-14 22:13:21\n");
 	expect_in(text, "  buffer: size                  64 Mi\n");
@@ -150,7 +152,7 @@ static void
 test_nothing(void)
 {
 	struct ledger *ledger = ledger_new(NULL, NULL);
-	const struct status status = { .version = "0.1.0", .configuration = "/c", .delivery = "plain", .mesh = "none",
+	const struct status status = { .version = "0.1.0", .configuration = "/c", .delivery = "plain", .mesh = "none", .mesh_sentence = "",
 	                               .ledger = ledger };
 	g_autofree char *json = status_json(&status);
 	g_autofree char *text = status_text(json, strlen(json), NULL);

@@ -126,11 +126,17 @@ is_of_peers(const struct directory *directory, uint32_t identity)
 }
 
 bool
+enrich_is_marked(const struct flow *flow)
+{
+	return flow->mark >= NETBIRD_FIRST && flow->mark <= NETBIRD_LAST;
+}
+
+bool
 enrich_is_of_mesh(const struct flow *flow, const struct networks *networks, const struct directory *directory)
 {
 	const uint32_t interface = networks_interface(networks);
 
-	if (flow->mark >= NETBIRD_FIRST && flow->mark <= NETBIRD_LAST)
+	if (enrich_is_marked(flow))
 		return true;
 	if (interface && (flow->original.ingress == interface || flow->original.egress == interface))
 		return true;

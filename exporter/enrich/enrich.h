@@ -18,4 +18,7 @@ void enrich(struct flow *flow, const struct networks *networks, const struct dir
  * another one. While no mesh is known at all, every flow is. */
 bool enrich_is_of_mesh(const struct flow *flow, const struct networks *networks, const struct directory *directory);
 
+/* Has the flow one of the marks that NetBird sets on those of its data plane? */
+bool enrich_is_marked(const struct flow *flow);
+
 #endif

@@ -135,6 +135,26 @@ def modes(checks, lab):
                 f"got {said['mesh']}")
 
 
+def told(checks, lab):
+    """The daemon says how the mesh runs once, and again when that changes."""
+    where = stand.Stand(lab)
+    tunnel = wireguard.Interface(lab, where.router, "wt0", 51820)
+    command = client(where, False)
+    daemon = where.daemon([], netbird=f"interface = wt0\n{command}refresh = 1s\n", wrap=tunnel.wrap)
+    blind, seeing = "routes inside its own process", "with its rules in the kernel"
+    checks.true("blind: in the log", stand.wait_time(daemon, blind, 10), f"got {daemon.text()}")
+    status = json.loads(where.router.run([stand.PEERFLOW, "status", "--json", "--socket",
+                                           str(daemon.run / "status")]))
+    checks.equal("blind: in the status", "userspace-router", status["daemon"]["mesh"])
+    where.router.nft(RULES)
+    where.router.ip("link add other type veth peer name another")        # links change when NetBird sets up its own
+    checks.true("seeing: in the log", stand.wait_time(daemon, seeing, 10), f"got {daemon.text()}")
+    where.router.ip("link del other")
+    where.router.ip("link del wt0")
+    checks.true("the interface is gone", stand.wait_time(daemon, "not with the interface wt0", 10), f"got {daemon.text()}")
+    checks.equal("each is said once", [1, 1], [len(daemon.lines(words)) for words in (blind, seeing)])
+
+
 def tunnel(checks, lab):
     """wireguard-go tells who is behind which prefix."""
     where = stand.Stand(lab)
@@ -157,7 +177,7 @@ def tunnel(checks, lab):
                 in said["names from wireguard"][1] and status == 1, f"got {said['names from wireguard']}")
 
 
-CASES = (well, wrong, modes, tunnel)
+CASES = (well, wrong, modes, told, tunnel)
 
 if __name__ == "__main__":
     sys.exit(stand.run(CASES))
