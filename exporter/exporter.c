@@ -255,7 +255,8 @@ on_present(struct flow *flow, size_t n, void *data)
 
 	for (size_t at = 0; at < n; at += FLOWS_BATCH) {
 		flows_present(exporter->flows, &flow[at], MIN(n - at, FLOWS_BATCH), now_by(CLOCK_BOOTTIME), &exporter->tally);
-		tell_more(exporter, &exporter->tally);
+		if (exporter->tally.n)
+			tell_more(exporter, &exporter->tally);
 	}
 	flush(exporter, false);
 }

@@ -950,8 +950,9 @@ test_kill(void)
 	free_store(&store);
 }
 
-/* One change after the other, by a process that is stopped behind each of its instructions: wherever a kill may come, the
- * next process can go on from what is in memory then. A record is in a journal before the change that goes with it. */
+/* One change after the other, by a process that is stopped behind each of its instructions: wherever a kill may come,
+ * the next process can go on from what is in memory then. A record is in a journal before the change that goes with
+ * it. */
 
 struct change {
 	const char *what;

@@ -14,8 +14,8 @@
  * filled one read ahead, so it shows entries whose end was read meanwhile.
  *
  * Two open tables of 64-bit fingerprints: when one has as many as it is good for, the other is emptied and takes its
- * place. So at least the last `capacity` flows are known, twice as many at most, and one that is told of again counts as
- * the latest. Two different flows are taken for one with a chance of one in 10^13 at a million flows. */
+ * place. So at least the last `capacity` flows are known, and twice as many at most; one that is told of again counts
+ * as the latest. Two different flows are taken for one with a chance of one in 10^13 at a million flows. */
 
 enum {
 	ENDED_BATCH = 64,           /* flows in one call, at most */
@@ -43,8 +43,8 @@ const struct identity_key *ended_key(const struct ended *ended);
 /* Has the processor fetch what the other two calls will need, if it is called some flows earlier. */
 void ended_prefetch(const struct ended *ended, uint64_t hash);
 
-/* What a flow that ended is told from others by; hash is its identity_hash and the counters are the kernel's totals. Where
- * the birth is not known, only flows that had counted the same are one flow. */
+/* What a flow that ended is told from others by; hash is its identity_hash and the counters are the kernel's totals.
+ * Where the birth is not known, only flows that had counted the same are one flow. */
 uint64_t ended_print(const struct flow *flow, uint64_t hash);
 
 /* Which of n flows that just ended are told of again: bit i for flow i. Counts what stands earlier in the same batch,

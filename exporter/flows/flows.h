@@ -13,17 +13,17 @@
 #include "flows/pool.h"
 #include "gap.h"
 
-/* From what the kernel says to what is reported: flows that ended and entries that a walk showed come in with the kernel's
- * totals, and leave as records with what was not reported yet, each flow's end once. This takes two steps, so that a
- * journal can be written in between: the first finds out and changes nothing that has to survive, the second remembers
- * that it is done. */
+/* From what the kernel says to what is reported: flows that ended and entries that a walk showed come in with the
+ * kernel's totals, and leave as records with what was not reported yet, each flow's end once. This takes two steps, so
+ * that a journal can be written in between: the first finds out and changes nothing that a record hangs on, the second
+ * remembers that it is done. */
 
 enum {
 	FLOWS_BATCH = 64,           /* flows in one call, at most */
 };
 
-/* Memory that may survive the process: all zero, or what an earlier one with the same name, size and layout left, aligned
- * to 64. It must outlive the flows. */
+/* Memory that may survive the process: all zero, or what an earlier one with the same name, size and layout left;
+ * aligned to 64. It must outlive the flows. */
 typedef void *flows_memory(const char *name, size_t octets, uint32_t layout, void *data, GError **error);
 
 struct flows_options {
@@ -71,10 +71,10 @@ struct tally {
 	uint64_t print[FLOWS_BATCH];
 };
 
-/* The records of flows that ended, n at most FLOWS_BATCH. What is told again is dropped; the others move up in place. */
+/* The records of flows that ended, n at most FLOWS_BATCH. What is told again is dropped; the others move up. */
 void flows_ended(struct flows *flows, struct flow *flow, size_t n, struct tally *tally);
 
-/* The records that are due of entries of the table, n at most FLOWS_BATCH; they move up in place. now is ms by a clock that
+/* The records that are due of entries of the table, n at most FLOWS_BATCH; they move up. now is ms by a clock that
  * nobody sets, which goes on while the machine sleeps. */
 void flows_present(struct flows *flows, struct flow *flow, size_t n, uint64_t now, struct tally *tally);
 

@@ -7,8 +7,8 @@
 #include "flow.h"
 
 /* What tells one entry of the kernel's table from every other that is or was there: its id, which alone is a hash and
- * collides, the original tuple, the zone, and the birth to the nanosecond. Without time stamps the birth is missing, and
- * what then looks the same may not be. */
+ * collides, the original tuple, the zone, and the birth to the nanosecond. Without time stamps the birth is missing,
+ * and what then looks the same may not be. */
 struct flow_identity {
 	union address source;
 	union address destination;

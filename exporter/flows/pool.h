@@ -12,9 +12,9 @@
 #include "flow.h"
 #include "flows/identity.h"
 
-/* The long flows: those that were reported before they ended, and what was reported of them. The sum over all records of
- * a flow is what the kernel counted, so every record has what came since the one before; short flows need none of this
- * and never get here.
+/* The long flows: those that were reported before they ended, and what was reported of them. The sum over all records
+ * of a flow is what the kernel counted, so every record has what came since the one before; short flows need none of
+ * this and never get here.
  *
  * Flows stand in slots, a chunk of them at a time in memory that may survive the process; where to find them is private
  * and found out again at the start. A process may be killed between any two instructions: a slot counts once its last
@@ -47,8 +47,8 @@ struct pool_options {
 
 struct pool;
 
-/* wall is now in ms since 1970: if nothing of an earlier process is found, flows born before were there before us. Fails
- * with EX_OSERR. */
+/* wall is now in ms since 1970: if nothing of an earlier process is found, flows born before were there before us.
+ * Fails with EX_OSERR. */
 struct pool *pool_open(const struct pool_options *options, uint64_t wall, GError **error);
 void pool_close(struct pool *pool);
 typedef struct pool pool_t;
@@ -77,9 +77,9 @@ enum pool_verdict {
 	POOL_NO_ROOM,               /* it is long, but will be told at its end: said once for each flow */
 };
 
-/* An entry of the table as a walk shows it, with the kernel's totals in it and end the moment of the look. Remembers what
- * it had counted. If a record is due (RFC 7011's active timeout, and only if something moved), makes the flow into it
- * and puts the totals into total. now is ms by the clock that nobody sets. */
+/* An entry of the table as a walk shows it, with the kernel's totals in it and end the moment of the look. Remembers
+ * what it had counted. If a record is due (RFC 7011's active timeout, and only if something moved), makes the flow into
+ * it and puts the totals into total. now is ms by the clock that nobody sets. */
 enum pool_verdict pool_look(struct pool *pool, struct flow *flow, uint64_t hash, uint64_t now,
                             uint64_t total[POOL_COUNTERS]);
 

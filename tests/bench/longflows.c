@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What long flows cost us, the kernel aside: how much memory each takes, and how much time a look at it, a record of it,
- * its end, and the end of a flow that was short. */
+/* What long flows cost us, the kernel aside: how much memory each takes, and how much time a look at it, a record of
+ * it, its end, and the end of a flow that was short. */
 
 #include <netinet/in.h>
 

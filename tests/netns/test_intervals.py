@@ -3,13 +3,15 @@
 """Is the sum over all records of a long flow what the kernel counted, whatever happens on the way: restarts, zeroed
 counters, accounting switched off, a full pool, flows that vanish, clocks that are set?
 
-Datagrams of known sizes through a router that translates them; the active timeout is a second. What the two ends sent is
-the truth, and the kernel's counters are compared with it.
+Datagrams of known sizes through a router that translates them; the active timeout is a second. What the two ends sent
+is the truth, and the kernel's counters are compared with it.
 
-    sudo tests/netns/test_intervals.py [CASE ...]   PEERFLOWD: the program, if not build/peerflowd"""
+    sudo tests/netns/test_intervals.py [CASE ...]   PEERFLOWD: the program, if not build/peerflowd; KILLS: how often it
+                                                    is killed (6)"""
 
 import collections
 import contextlib
+import os
 import pathlib
 import random
 import re
@@ -39,6 +41,7 @@ PORT = 7000
 ENTERPRISE = "enterprise-number = 32473"
 QUICK = "active-timeout = 1\nreap-share = 100\n"
 NO_COUNTERS, NO_START, LOST_END, RESET, PARTIAL = 1, 2, 4, 8, 16
+KILLS = int(os.environ.get("KILLS", "6"))
 ACTIVE, LACK_OF_RESOURCES = 2, 5
 HEADERS = 28
 
@@ -262,6 +265,24 @@ def restarted(checks, lab):
     world.close(checks, "restarted")
 
 
+def killed(checks, lab):
+    """In the middle of flows the daemon is killed, at any moment, and goes on with them."""
+    world = World(lab)
+    flows = [world.flow() for _ in range(20)]
+    for _ in range(KILLS):
+        daemon = world.daemon()
+        beats(world, flows, random.uniform(0.2, 2.5))
+        daemon.stop(signal.SIGKILL)
+        beats(world, flows, 0.1)
+    world.daemon()
+    beats(world, flows, 1.5)
+    world.end()
+    world.check(checks, "killed", flows)
+    checks.true("some were reported before", all(len(r) > 4 for r in world.records().values()),
+                {port: len(r) for port, r in world.records().items()})
+    world.close(checks, "killed")
+
+
 def zeroed(checks, lab):
     """conntrack -L -z: exact if nothing came since the last look; and in any case marked and announced."""
     world = World(lab)
@@ -396,7 +417,8 @@ def clocks(checks, lab):
             file.write(struct.pack("=q", seconds))
 
     turn(0)
-    world.daemon(environment={"LD_PRELOAD": str(stand.PRELOAD / "shift_clock.so"), "SHIFT_CLOCK": str(shift)})
+    world.daemon(environment={"LD_PRELOAD": str(stand.PRELOAD / "shift_clock.so"), "SHIFT_CLOCK": str(shift),
+                              "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
     flows = [world.flow() for _ in range(3)]
     ended = []
     for hours in (0, 1, 0, -1, 1, -1, 0):
@@ -462,4 +484,4 @@ def told_again(checks, lab):
 
 if __name__ == "__main__":
     random.seed()
-    sys.exit(stand.run((intervals, restarted, zeroed, uncounted, there_before, full, vanished, clocks, told_again)))
+    sys.exit(stand.run((intervals, restarted, killed, zeroed, uncounted, there_before, full, vanished, clocks, told_again)))
