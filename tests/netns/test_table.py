@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Is a collector of full.template told whom each prefix stands for: all of it, no faster than it should be, again when it
-changes, and nobody else?
+"""Is a collector of full.template told whom each prefix stands for: all of it, no faster than it should be, again when
+it changes, and nobody else?
 
     sudo tests/netns/test_table.py [CASE ...]      PEERFLOWD: the program, if not build/peerflowd"""
 
@@ -24,8 +24,8 @@ def peer(number):
 
 def write_peers(path, count, changed=None):
     """That many peers and a site behind the first of them."""
-    lines = [f"{peer(n)} {'renamed' if n == changed else f'peer-{n}'} id=id-{n} user=u{n}@example.org groups=all,g{n % 7}"
-             for n in range(count)]
+    names = ["renamed" if n == changed else f"peer-{n}" for n in range(count)]
+    lines = [f"{peer(n)} {names[n]} id=id-{n} user=u{n}@example.org groups=all,g{n % 7}" for n in range(count)]
     path.write_text("\n".join([*lines, "10.99.0.0/16 site"]) + "\n", encoding="ascii")
 
 
