@@ -213,6 +213,14 @@ test_gaps(void)
 		"\"ingress_index\":2,\"egress_index\":3,\"direction\":\"ingress\",\"mark\":113936,\"zone\":0,\"status\":0,"
 		"\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"end_reason\":\"evicted\",\"flow_id\":\"0d6fd7d1a3b4c5d6\","
 		"\"gaps\":\"no_counters no_start\"}\n");
+	flow = make(&rows[1]);
+	flow.gaps = GAP_LOST_END | GAP_RESET | GAP_PARTIAL;
+	const struct print_flow print = { .flow = &flow, .names = &names };
+	struct printer *printer = printer_new(PRINT_CSV);
+	g_autoptr(GString) line = g_string_new(NULL);
+	printer_flow(printer, &print, line);
+	printer_free(printer);
+	CU_ASSERT_TRUE(g_str_has_suffix(line->str, ",lost_end reset partial\n"));
 }
 
 static struct flow

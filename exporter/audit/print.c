@@ -209,9 +209,18 @@ TEXT(labels)
 
 TEXT(gaps)
 {
-	g_string_append(out, has_counters(it->flow) ? "" : "no_counters");
-	g_string_append(out, it->flow->gaps == (GAP_NO_COUNTERS | GAP_NO_START) ? " " : "");
-	g_string_append(out, has_start(it->flow) ? "" : "no_start");
+	static const struct {
+		enum flow_gap bit;
+		const char *word;
+	} words[] = {
+		{ GAP_NO_COUNTERS, "no_counters" }, { GAP_NO_START, "no_start" }, { GAP_LOST_END, "lost_end" },
+		{ GAP_RESET, "reset" }, { GAP_PARTIAL, "partial" },
+	};
+	const size_t before = out->len;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(words); i++)
+		if (it->flow->gaps & words[i].bit)
+			g_string_append_printf(out, "%s%s", out->len > before ? " " : "", words[i].word);
 	return it->flow->gaps;
 }
 
