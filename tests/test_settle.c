@@ -180,6 +180,44 @@ test_order(void)
 	CU_ASSERT_EQUAL(wrong, 0);
 }
 
+/* A flow as the walks see it, and at its end, while the clock is set back and forth by an hour: no duration is negative,
+ * and it stays the same flow. */
+static void
+test_clock(void)
+{
+	enum { HOUR = 3600 };
+	static const double born = 10000, looks[] = { 10000, 10060, 10060 - HOUR, 10120 - HOUR, 10180 + HOUR, 10240 };
+	unsigned wrong = 0;
+
+	for (size_t i = 0; i < sizeof looks / sizeof looks[0]; i++)
+		for (size_t j = 0; j < 256; j++) {
+			const struct entry_times alive = { ns(born), 0 }, ended = { ns(born), j % 2 ? ns(looks[i]) : 0 };
+			struct flow seen = { .protocol = j, .id = 7, .timeout = 30 }, last = { .protocol = j, .id = 7 };
+			flow_look(&seen, &alive, ns(looks[i]));
+			flow_settle(&last, &ended, &standard, ns(looks[i]), false);
+			wrong += seen.start > seen.end || last.start > last.end || last.end > last.stop;
+			wrong += seen.born != ms(born) || last.born != ms(born) || seen.flow_id != last.flow_id;
+			wrong += seen.end != ms(looks[i]) || last.stop != ms(looks[i]) || seen.stop;
+		}
+	CU_ASSERT_EQUAL(wrong, 0);
+}
+
+static void
+test_look(void)
+{
+	const struct entry_times times = { 1753000000123456789, 0 }, none = { 0 };
+	struct flow flow = { .protocol = IPPROTO_TCP, .state = ESTABLISHED, .timeout = 431990, .id = 0xfedcba98 };
+
+	flow_look(&flow, &times, 1753000060999999999);
+	CU_ASSERT_TRUE(flow.born == 1753000000123 && flow.born_ns == 456789 && flow.start == flow.born);
+	CU_ASSERT_TRUE(flow.end == 1753000060999 && flow.stop == 0 && flow.end_reason == END_ACTIVE);
+	CU_ASSERT_EQUAL(flow.flow_id, 0xfedcba98ull << 32 ^ (flow.born & UINT32_MAX));
+	CU_ASSERT_TRUE(flow.timeout == 431990 && flow.original.biflow_direction == 1 && flow.reply.biflow_direction == 2);
+	flow.gaps = GAP_NO_START;
+	flow_look(&flow, &none, 1753000060999999999);
+	CU_ASSERT_TRUE(flow.start == 1753000060999 && flow.end == flow.start && flow.born == flow.start);
+}
+
 static bool
 write_setting(const char *name, const char *value)
 {
@@ -230,6 +268,8 @@ main(void)
 		{ "measured cases", test_cases },
 		{ "the id of a flow", test_flow_id },
 		{ "start, end and stop in order", test_order },
+		{ "a flow that goes on", test_look },
+		{ "a clock that is set", test_clock },
 		{ "the kernel's timeouts", test_read },
 		CU_TEST_INFO_NULL,
 	};
