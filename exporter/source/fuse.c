@@ -29,7 +29,7 @@ enum {
 };
 
 static const double GROWTH_SPAN = 0.2;      /* seconds */
-static const double RELEASE = 100000;       /* dead entries a second that the kernel lets go of, whatever else it does */
+static const double RELEASE = 50000;        /* dead entries a second that the kernel lets go of, whatever else it does */
 
 /* The memory that daemon and guardian share. */
 struct shared {

@@ -43,7 +43,7 @@ enum fuse_verdict {
 };
 
 /* Shall reliable delivery be given up? If ended flows wait in the table, yes when it is filled to percent of its maximum,
- * or sooner: when it grows so fast that it might be full before the kernel, which manages at least 100,000 a second on a
+ * or sooner: when it grows so fast that it might be full before the kernel, which manages at least 50,000 a second on a
  * busy machine, has let go of all that could be dead. Yes in any case when it is filled half way from percent to the
  * maximum; and yes if ended flows wait and the daemon has not read for 30 seconds. */
 enum fuse_verdict fuse_judge(struct fuse_memory *memory, const struct fuse_look *look, unsigned percent);
