@@ -18,6 +18,7 @@
 #include "journal.h"
 #include "ledger.h"
 #include "live.h"
+#include "notify.h"
 #include "output.h"
 #include "plain.h"
 #include "region.h"
@@ -36,6 +37,7 @@ enum {
 	VIEWERS_MOST = 16,
 	LINKS_SETTLE = 1000,        /* ms */
 	GONE_MOST = 16,
+	OPEN_PATIENCE = 1000,       /* ms a collector gets to answer before the flows come that waited for us */
 	HELD = JOURNAL_KEPT - 2 * JOURNAL_BATCH,    /* flows that wait for a session */
 };
 
@@ -60,6 +62,7 @@ struct exporter {
 	uint64_t exported;          /* flows handed to the outputs, a flow that goes on each time */
 	int64_t refusal_said;       /* monotonic microseconds; zero: never */
 	struct source *source;
+	int stored_fd;              /* of a former process's event socket; -1: none */
 	GPtrArray *regions;         /* memory that survives this process */
 	struct flows *flows;
 	struct tally tally;
@@ -73,6 +76,8 @@ struct exporter {
 	struct journal *journal;
 	guint second;               /* a timer */
 };
+
+static const char SOCKET_NAME[] = "conntrack";
 
 /* The way of a flow. */
 
@@ -510,6 +515,13 @@ on_gap(const struct gap *gap, void *data)
 	ledger_add(exporter->ledger, gap);
 }
 
+static void
+note_alive(struct exporter *exporter)
+{
+	if (exporter->journal_memory)
+		exporter->journal_memory->seen = now_by(CLOCK_REALTIME);
+}
+
 static gboolean
 on_second(gpointer data)
 {
@@ -520,6 +532,7 @@ on_second(gpointer data)
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		output_tick(exporter->viewers->pdata[i]);
 	ledger_tick(exporter->ledger);
+	note_alive(exporter);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -837,16 +850,70 @@ open_journal(struct exporter *exporter, GError **error)
 }
 
 static bool
+all_are_open(const struct exporter *exporter)
+{
+	for (guint i = 0; i < exporter->outputs->len; i++)
+		if (!output_is_open(exporter->outputs->pdata[i]))
+			return false;
+	return true;
+}
+
+static gboolean
+on_patience_over(gpointer data)
+{
+	*(bool *)data = true;
+	return G_SOURCE_CONTINUE;
+}
+
+/* More flows may wait for us than the journal keeps for a collector that has no session yet. */
+static void
+await_outputs(struct exporter *exporter)
+{
+	bool over = exporter->stored_fd < 0;
+	const guint timer = g_timeout_add(OPEN_PATIENCE, on_patience_over, &over);
+
+	while (!over && !all_are_open(exporter))
+		g_main_context_iteration(NULL, true);
+	g_source_remove(timer);
+}
+
+/* The last process of this boot and network namespace left its memory, but nobody its socket. */
+static void
+tell_away(struct exporter *exporter)
+{
+	struct journal_memory *memory = exporter->journal_memory;
+	const uint64_t now = now_by(CLOCK_REALTIME);
+	const struct gap gap = { .kind = GAP_AWAY, .first = memory ? MIN(memory->seen, now) : 0, .last = now, .unknown = true };
+
+	if (gap.first && exporter->stored_fd < 0)
+		ledger_add(exporter->ledger, &gap);
+}
+
+/* What comes while nobody is here then waits in it. */
+static void
+store_socket(struct exporter *exporter, bool already)
+{
+	if (!already)
+		notify_unstore(SOCKET_NAME);
+	source_note_stored(exporter->source, already || notify_store(SOCKET_NAME, source_fd(exporter->source)));
+}
+
+static bool
 open_source(struct exporter *exporter, GError **error)
 {
 	static const struct source_handler handler = { on_ended, on_drained, on_gap, on_present, on_walked };
 	struct source_options options;
 
 	fill_source_options(&options, exporter->config);
+	tell_away(exporter);
 	options.memory = journal_events(exporter->journal);
 	options.replay = journal_replay(exporter->journal);
+	options.stored_fd = exporter->stored_fd;
+	exporter->stored_fd = -1;
 	exporter->source = source_open(&options, &handler, exporter, error);
 	clear_source_options(&options);
+	if (exporter->source)
+		store_socket(exporter, options.stored_fd >= 0);
 	return exporter->source != NULL;
 }
 
@@ -868,6 +935,7 @@ open_stages(struct exporter *exporter, GError **error)
 	if (!open_flows(exporter, error))
 		return false;
 	open_outputs(exporter);
+	await_outputs(exporter);
 	return open_source(exporter, error) && open_status(exporter, error);
 }
 
@@ -877,6 +945,7 @@ exporter_open(const char *config_path, GError **error)
 	struct exporter *exporter = g_new0(struct exporter, 1);
 
 	exporter->config_path = g_strdup(config_path);
+	exporter->stored_fd = notify_take(SOCKET_NAME, source_fits);
 	exporter->started = g_get_real_time() / 1000;
 	exporter->started_at = g_get_monotonic_time();
 	exporter->interfaces = g_array_new(false, false, sizeof(struct interface_name));
@@ -889,6 +958,7 @@ exporter_open(const char *config_path, GError **error)
 		exporter_close(exporter);
 		return NULL;
 	}
+	note_alive(exporter);
 	exporter->second = g_timeout_add_seconds(1, on_second, exporter);
 	g_message("%zu collectors, Observation Domain %" PRIu32, exporter->config->n_collectors,
 	          exporter->identity.domain);
@@ -944,6 +1014,10 @@ exporter_close(struct exporter *exporter)
 	remove_watch(exporter->second);
 	remove_watch(exporter->gone_timer);
 	source_close(exporter->source);
+	if (exporter->stored_fd >= 0)
+		close(exporter->stored_fd);
+	if (exporter->source)
+		note_alive(exporter);
 	close_outputs(exporter);
 	live_close(exporter->live);
 	live_close(exporter->status);

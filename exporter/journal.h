@@ -61,6 +61,7 @@ struct journal_slot {
 struct journal_memory {
 	uint64_t commit;            /* number of the last flow << 16 | low 16 bits of the batch */
 	uint64_t applied;           /* number of the last flow that was applied */
+	uint64_t seen;              /* ms since 1970 when the process was last seen alive; zero: never */
 	struct source_memory events;
 	struct {
 		char name[JOURNAL_NAME];    /* "": free */

@@ -16,6 +16,7 @@
 #include "source/fuse.h"
 #include "source/kick.h"
 #include "source/labels.h"
+#include "source/netlink.h"
 #include "source/meminfo.h"
 #include "source/pressure.h"
 #include "source/settings.h"
@@ -646,6 +647,12 @@ int
 source_fd(const struct source *source)
 {
 	return events_fd(source->events);
+}
+
+bool
+source_fits(int fd)
+{
+	return netlink_is_here(fd, NETLINK_NETFILTER);
 }
 
 void

@@ -90,6 +90,9 @@ const struct source_counters *source_counters(const struct source *source);
  * waits in it. It stays the source's. */
 int source_fd(const struct source *source);
 
+/* Is this such a socket, of the network namespace that we are in? */
+bool source_fits(int fd);
+
 /* It has been stored, or is so no longer. While it is, reliable delivery is watched over for half a minute after the
  * process is gone; otherwise it ends with the process. */
 void source_note_stored(struct source *source, bool stored);
