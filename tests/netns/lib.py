@@ -117,7 +117,7 @@ class Program:
         self.log = pathlib.Path(log)
         with namespace.entered(), open(log, "wb") as output:
             self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, cwd=self.log.parent,
-                                            stderr=subprocess.STDOUT, preexec_fn=_die_with_parent, process_group=0,
+                                            stderr=subprocess.STDOUT, preexec_fn=die_with_parent, process_group=0,
                                             env={**os.environ, "TZ": "UTC", **(environment or {})})
 
     def text(self):
@@ -146,7 +146,7 @@ class Program:
         return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
 
-def _die_with_parent():
+def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -161,6 +161,7 @@ class Lab:
         self._keep = keep
         self._namespaces = []
         self._programs = []
+        self._others = []
         self.directory = None
 
     def __enter__(self):
@@ -180,7 +181,7 @@ class Lab:
         if self._keep:
             print(f"# kept: {self.directory}")
         else:
-            subprocess.run(["rm", "-rf", "--one-file-system", str(self.directory)], check=False)
+            subprocess.run(["rm", "-rf", "--one-file-system", str(self.directory), *self._others], check=False)
 
     @staticmethod
     def _interrupt(number, _):
@@ -208,6 +209,17 @@ class Lab:
         program = Program(namespace, [str(a) for a in arguments], log, environment)
         self._programs.append(program)
         return program
+
+    def adopt(self, program):
+        """A program that was started in another way ends with the lab, too."""
+        self._programs.append(program)
+
+    def memory(self):
+        """A directory like the lab's own, but on a file system in memory, as /run is."""
+        path = f"/dev/shm/{self.directory.name}-{len(self._others)}"
+        os.mkdir(path, 0o755)
+        self._others.append(path)
+        return path
 
     def capture(self, namespace, path, *expression, device="any", direction="inout"):
         """tcpdump into a file; with device "any" each packet carries its direction. Ready when this returns."""
