@@ -222,6 +222,9 @@ test_behind(void)
 		{ ROSTER_API, "10.30.0.9", { [WORD_RESOURCE] = "crm" } },
 		{ ROSTER_FILE, "10.50.0.0/16", { [WORD_VIA] = "our cellar" } },
 		{ ROSTER_FILE, "0.0.0.0/0", { [WORD_VIA] = "anywhere" } },
+		{ ROSTER_NETBIRD, "fd12::7", { [WORD_PEER] = "alice" } },
+		{ ROSTER_WIREGUARD, "fd12::7", { [WORD_VIA] = "alice" } },
+		{ ROSTER_WIREGUARD, "fd12::8", { [WORD_VIA] = "alice" } },
 	};
 	static const struct {
 		const char *address;
@@ -229,6 +232,7 @@ test_behind(void)
 	} expected[] = {
 		{ "100.90.0.7", true, false }, { "10.20.0.9", false, false }, { "10.30.0.8", false, true },
 		{ "10.30.0.9", false, true }, { "10.50.0.9", false, false }, { "192.0.2.1", false, false },
+		{ "fd12::7", true, false }, { "fd12::8", false, true },
 	};
 	g_autoptr(history_t) history = history_new(0);
 	g_autoptr(roster_t) netbird = roster_new();
@@ -245,6 +249,9 @@ test_behind(void)
 		CU_ASSERT_EQUAL(directory_is_behind_peer(directory, identity), expected[i].behind);
 	}
 	CU_ASSERT_STRING_EQUAL(directory_own_name(directory), "router-a");
+	/* Nobody lies behind himself. */
+	CU_ASSERT_STRING_EQUAL(word_of(directory, "fd12::7", LATER, WORD_VIA), "-");
+	CU_ASSERT_STRING_EQUAL(word_of(directory, "fd12::8", LATER, WORD_VIA), "alice");
 }
 
 static void

@@ -363,6 +363,9 @@ identity_at(struct builder *builder, const struct node *node, uint64_t time)
 		g_array_index(builder->draft, struct draft, step_at(steps_of(builder), outer->step, time));
 
 	take_words(builder, node, time, &draft.identity);
+	/* The tunnel knows a peer by one address; its others are not behind it, they are it. */
+	if (draft.identity.word[WORD_VIA] == draft.identity.word[WORD_PEER])
+		draft.identity.word[WORD_VIA] = 0;
 	if (draft.identity.word[WORD_VIA])
 		draft.trait.behind_peer = is_behind_peer(builder, &node->prefix, draft.identity.word[WORD_VIA]);
 	if (!draft.identity.word[WORD_PEER]) {

@@ -21,7 +21,7 @@ TOKEN = "nbp_0123456789abcdef0123456789abcdef0123"
 DOMAIN = "netbird.selfhosted"
 
 
-def _id(kind, name):
+def identity(kind, name):
     """Twenty characters, as an xid has them."""
     return kind + hashlib.sha256(name.encode()).hexdigest()[:20 - len(kind)]
 
@@ -35,17 +35,17 @@ class Account:
 
     @staticmethod
     def groups(names):
-        return [{"id": _id("g", name), "name": name, "peers_count": 1, "resources_count": 0, "issued": "api"}
+        return [{"id": identity("g", name), "name": name, "peers_count": 1, "resources_count": 0, "issued": "api"}
                 for name in names]
 
     def user(self, email):
         if not any(u["email"] == email for u in self.users):
-            self.users.append({"id": f"google-oauth2|{_id('u', email)}", "email": email, "name": email.split("@")[0],
+            self.users.append({"id": f"google-oauth2|{identity('u', email)}", "email": email, "name": email.split("@")[0],
                                "role": "user", "status": "active", "auto_groups": None, "is_service_user": False})
-        return f"google-oauth2|{_id('u', email)}"
+        return f"google-oauth2|{identity('u', email)}"
 
     def peer(self, name, address, address6=None, user=None, groups=()):
-        peer = {"id": _id("p", name), "name": name, "ip": address, "connection_ip": "198.51.100.9", "connected": True,
+        peer = {"id": identity("p", name), "name": name, "ip": address, "connection_ip": "198.51.100.9", "connected": True,
                 "created_at": "2026-05-05T09:00:35.477782Z", "os": "Ubuntu 24.04", "geoname_id": 2950159,
                 "groups": self.groups(("All", *groups)), "user_id": self.user(user) if user else "", "hostname": name,
                 "dns_label": f"{name}.{DOMAIN}", "extra_dns_labels": [], "local_flags": {"disable_dns": False}}
@@ -60,18 +60,18 @@ class Account:
 
     def network(self, name, router, resources, metric=9999):
         """resources: (name, kind, address, groups)."""
-        self.routers.append({"id": _id("r", name), "peer": _id("p", router), "metric": metric, "masquerade": True,
+        self.routers.append({"id": identity("r", name), "peer": identity("p", router), "metric": metric, "masquerade": True,
                              "enabled": True})
         for resource, kind, address, groups in resources:
-            self.resources.append({"id": _id("s", resource), "type": kind, "name": resource, "description": "",
+            self.resources.append({"id": identity("s", resource), "type": kind, "name": resource, "description": "",
                                    "address": address, "enabled": True, "groups": self.groups(groups)})
-        self.networks.append({"id": _id("n", name), "name": name, "description": "", "routers": [_id("r", name)],
-                              "routing_peers_count": 1, "resources": [_id("s", r[0]) for r in resources],
+        self.networks.append({"id": identity("n", name), "name": name, "description": "", "routers": [identity("r", name)],
+                              "routing_peers_count": 1, "resources": [identity("s", r[0]) for r in resources],
                               "policies": None})
 
     def policy(self, name, sources, destinations, protocol="all", ports=(), bidirectional=False):
-        self.policies.append({"id": _id("o", name), "name": name, "description": "", "enabled": True, "rules": [{
-            "id": _id("o", name), "name": name, "enabled": True, "action": "accept", "bidirectional": bidirectional,
+        self.policies.append({"id": identity("o", name), "name": name, "description": "", "enabled": True, "rules": [{
+            "id": identity("o", name), "name": name, "enabled": True, "action": "accept", "bidirectional": bidirectional,
             "protocol": protocol, "ports": [str(p) for p in ports] or None, "port_ranges": None,
             "sources": self.groups(sources), "destinations": self.groups(destinations),
             "sourceResource": {"id": "", "type": "peer"}, "destinationResource": {"id": "", "type": "peer"}}]})
