@@ -152,8 +152,8 @@ static void
 test_nothing(void)
 {
 	struct ledger *ledger = ledger_new(NULL, NULL);
-	const struct status status = { .version = "0.1.0", .configuration = "/c", .delivery = "plain", .mesh = "none", .mesh_sentence = "",
-	                               .ledger = ledger };
+	const struct status status = { .version = "0.1.0", .configuration = "/c", .delivery = "plain", .mesh = "none",
+	                               .mesh_sentence = "", .ledger = ledger };
 	g_autofree char *json = status_json(&status);
 	g_autofree char *text = status_text(json, strlen(json), NULL);
 
