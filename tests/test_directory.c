@@ -353,12 +353,15 @@ static const char *
 policy_of(const struct directory *directory, const char *from, const char *to, uint8_t protocol, uint16_t port,
           uint64_t born, uint8_t translation)
 {
-	struct flow flow = { .protocol = protocol, .born = born, .translation = translation };
+	struct flow flow = { .family = 4, .protocol = protocol, .born = born, .translation = translation, .policy = 99 };
 
+	flow.original.source = prefix_of(from).address;
+	flow.reply.source = prefix_of(to).address;
 	flow.reply.source_port = port;
-	flow.initiator = identity_of(directory, from, born);
-	flow.responder = identity_of(directory, to, born);
-	return directory_names(directory)->name[directory_policy(directory, &flow)].text;
+	directory_find_ends(directory, &flow);
+	CU_ASSERT_EQUAL(flow.initiator, identity_of(directory, from, born));
+	CU_ASSERT_EQUAL(flow.responder, identity_of(directory, to, born));
+	return directory_names(directory)->name[flow.policy].text;
 }
 
 static struct roster *
@@ -484,15 +487,15 @@ cpu_time(void)
 }
 
 static unsigned
-find_batch(const struct directory *directory, const struct flow *flow)
+find_batch(const struct directory *directory, struct flow *flow)
 {
 	unsigned found = 0;
 
 	for (unsigned i = 0; i < BATCH; i++)
 		directory_prefetch(directory, &flow[i]);
 	for (unsigned i = 0; i < BATCH; i++) {
-		found += directory_find(directory, 4, &flow[i].original.source, flow[i].born) > 0;
-		found += directory_find(directory, 4, &flow[i].reply.source, flow[i].born) > 0;
+		directory_find_ends(directory, &flow[i]);
+		found += (flow[i].initiator > 0) + (flow[i].responder > 0);
 	}
 	return found;
 }

@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Built in one pass over all prefixes in order of address, so that those around a prefix have been done before it. What
- * a prefix is at any time is a chain of steps, newest first, each with the identity from then on. Whole addresses, which
- * are nearly all, stand in a hash table for each family; of the shorter prefixes only the borders are kept, so that the
- * longest one around an address is found by a search for the last border before it, however many lengths there are. */
+/* Built in one pass over all prefixes in order of address, so that those around a prefix have been done before it.
+ * What a prefix is at any time is a chain of steps, newest first, each with the identity from then on. Whole addresses,
+ * which are nearly all, stand in a hash table for each family; of the shorter prefixes only the borders are kept, so
+ * that the longest one around an address is found by a search for the last border before it, however many lengths
+ * there are. */
 #include "enrich/directory.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
 	STEPS_MOST = 32,            /* of one prefix; what was before is not known any more */
 	RULES_MOST = 1024,
-	NOBODY = 0,
+	RIGHTS_MOST = UINT16_MAX,
+	HUGE_PAGE = 2 << 20,
 };
 
 #define TAKEN (UINT32_C(1) << 31)   /* of a slot's identity */
 
+/* A time and what rules say of whoever it was from then on, in one number: the line of the cache that says who it was
+ * is then all that is needed. */
+#define SINCE(from, rights) (MIN(from, UINT64_MAX >> 16) << 16 | (rights))
+#define FROM(since) ((since) >> 16)
+#define RIGHTS(since) ((uint16_t)(since))
+
 struct step {
-	uint64_t from;
+	uint64_t since;
 	uint32_t identity;
 	uint32_t older;             /* index; zero: none */
 };
@@ -26,12 +35,12 @@ struct step {
 struct slot4 {
 	uint32_t address;           /* network byte order */
 	uint32_t identity;          /* of the newest step, with TAKEN */
-	uint64_t from;
+	uint64_t since;
 };
 
 struct slot6 {
 	union address address;
-	uint64_t from;
+	uint64_t since;
 	uint32_t identity;
 	uint32_t older;
 };
@@ -47,6 +56,16 @@ struct trait {
 	uint32_t behind_peer;
 };
 
+struct rights {
+	uint32_t sources;
+	uint32_t destinations;
+};
+
+enum kind {
+	KIND_PEER = 1,
+	KIND_BEHIND_PEER = 2,
+};
+
 struct rule {
 	uint32_t name;
 	uint32_t number;            /* both directions of a policy have the same */
@@ -60,13 +79,15 @@ struct directory {
 	struct name *name;
 	GStringChunk *text;
 	struct identity *identity;
-	struct trait *trait;
+	uint8_t *kind;              /* enum kind bits of each identity */
+	struct rights *rights;
 	struct names_row *row;
 	struct step *step;
 
 	struct slot4 *slot4;
 	uint32_t *older4;           /* step before that in the slot, seldom needed */
 	size_t mask4;
+	unsigned shift4;            /* that leaves as many bits as mask4 has */
 	struct slot6 *slot6;
 	size_t mask6;
 
@@ -340,12 +361,13 @@ take_rules(struct builder *builder, const struct node *node, uint64_t time, stru
 	}
 }
 
-static uint32_t
+/* The newest step that had been made by then; step zero is nobody's. */
+static inline const struct step *
 step_at(const struct step *step, uint32_t index, uint64_t time)
 {
-	while (index && step[index].from > time)
+	while (index && FROM(step[index].since) > time)
 		index = step[index].older;
-	return step[index].identity;
+	return &step[index];
 }
 
 static const struct step *
@@ -360,7 +382,7 @@ identity_at(struct builder *builder, const struct node *node, uint64_t time)
 	struct draft draft = { .identity = { { 0 } } };
 	const struct node *outer = &g_array_index(builder->node, struct node, node->around);
 	const struct draft around =
-		g_array_index(builder->draft, struct draft, step_at(steps_of(builder), outer->step, time));
+		g_array_index(builder->draft, struct draft, step_at(steps_of(builder), outer->step, time)->identity);
 
 	take_words(builder, node, time, &draft.identity);
 	/* The tunnel knows a peer by one address; its others are not behind it, they are it. */
@@ -406,8 +428,10 @@ find_times(struct builder *builder, const struct node *node)
 	for (unsigned source = 0; source < ROSTER_SOURCES; source++)
 		if (node->line[source])
 			note_times(builder->times, node->line[source]);
-	for (uint32_t i = g_array_index(builder->node, struct node, node->around).step; i; i = step[i].older)
-		g_array_append_val(builder->times, step[i].from);
+	for (uint32_t i = g_array_index(builder->node, struct node, node->around).step; i; i = step[i].older) {
+		const uint64_t from = FROM(step[i].since);
+		g_array_append_val(builder->times, from);
+	}
 	g_array_append_val(builder->times, always);
 	g_array_sort(builder->times, later_first);
 }
@@ -419,12 +443,12 @@ add_step(struct builder *builder, struct node *node, uint64_t time, uint32_t ide
 	struct step *last = &g_array_index(builder->step, struct step, builder->step->len - 1);
 
 	if (*n && last->identity == identity) {
-		last->from = time;
+		last->since = SINCE(time, 0);
 		return;
 	}
 	if (++*n > STEPS_MOST)
 		return;
-	const struct step step = { .from = time, .identity = identity };
+	const struct step step = { .since = SINCE(time, 0), .identity = identity };
 	const uint32_t index = builder->step->len;
 	if (*n == 1)
 		node->step = index;
@@ -519,12 +543,11 @@ is_whole(const struct roster_prefix *prefix)
 	return prefix->length == (prefix->family == 6 ? 128 : 32);
 }
 
-static inline uint64_t
-hash4(uint32_t address)
+/* By the golden ratio: addresses that follow one another, as those of a mesh do, never meet. */
+static inline size_t
+hash4(const struct directory *directory, uint32_t address)
 {
-	const uint64_t mixed = address * UINT64_C(0x9e3779b97f4a7c15);
-
-	return mixed >> 24 ^ mixed >> 40;
+	return ntohl(address) * UINT64_C(0x9e3779b97f4a7c15) >> directory->shift4;
 }
 
 static inline uint64_t
@@ -546,7 +569,7 @@ same_address(const union address *a, const union address *b)
 static inline size_t
 find_slot4(const struct directory *directory, uint32_t address)
 {
-	size_t i = hash4(address) & directory->mask4;
+	size_t i = hash4(directory, address);
 
 	while (directory->slot4[i].identity & TAKEN && directory->slot4[i].address != address)
 		i = (i + 1) & directory->mask4;
@@ -580,12 +603,25 @@ fill_slot(struct directory *directory, const struct node *node)
 
 	if (node->prefix.family == 4) {
 		const size_t i = find_slot4(directory, node->prefix.address.word[0]);
-		directory->slot4[i] = (struct slot4){ node->prefix.address.word[0], step->identity | TAKEN, step->from };
+		directory->slot4[i] = (struct slot4){ node->prefix.address.word[0], step->identity | TAKEN, step->since };
 		directory->older4[i] = step->older;
 		return;
 	}
 	const size_t i = find_slot6(directory, &node->prefix.address);
-	directory->slot6[i] = (struct slot6){ node->prefix.address, step->from, step->identity | TAKEN, step->older };
+	directory->slot6[i] = (struct slot6){ node->prefix.address, step->since, step->identity | TAKEN, step->older };
+}
+
+/* Any slot may be the next: with small pages finding the page costs more than the slot. */
+static void *
+new_slots(size_t n, size_t size)
+{
+	const size_t octets = (n * size + HUGE_PAGE - 1) & ~((size_t)HUGE_PAGE - 1);
+	void *slots;
+
+	if (n * size < HUGE_PAGE / 2 || posix_memalign(&slots, HUGE_PAGE, octets) != 0)
+		return g_malloc0_n(n, size);
+	madvise(slots, octets, MADV_HUGEPAGE);
+	return memset(slots, 0, octets);
 }
 
 static void
@@ -599,10 +635,11 @@ fill_slots(struct directory *directory, const GArray *nodes)
 		n6 += is_whole(&node->prefix) && node->prefix.family == 6;
 	}
 	directory->mask4 = mask_for(n4);
+	directory->shift4 = __builtin_clzll(directory->mask4);
 	directory->mask6 = mask_for(n6);
-	directory->slot4 = g_new0(struct slot4, directory->mask4 + 1);
+	directory->slot4 = new_slots(directory->mask4 + 1, sizeof *directory->slot4);
 	directory->older4 = g_new0(uint32_t, directory->mask4 + 1);
-	directory->slot6 = g_new0(struct slot6, directory->mask6 + 1);
+	directory->slot6 = new_slots(directory->mask6 + 1, sizeof *directory->slot6);
 	for (guint i = 1; i < nodes->len; i++)
 		if (is_whole(&g_array_index(nodes, struct node, i).prefix))
 			fill_slot(directory, &g_array_index(nodes, struct node, i));
@@ -741,11 +778,46 @@ static void
 fill_identities(struct directory *directory, const GArray *drafts)
 {
 	directory->identity = g_new(struct identity, drafts->len);
-	directory->trait = g_new(struct trait, drafts->len);
+	directory->kind = g_new(uint8_t, drafts->len);
 	for (guint i = 0; i < drafts->len; i++) {
-		directory->identity[i] = g_array_index(drafts, struct draft, i).identity;
-		directory->trait[i] = g_array_index(drafts, struct draft, i).trait;
+		const struct draft *draft = &g_array_index(drafts, struct draft, i);
+		directory->identity[i] = draft->identity;
+		directory->kind[i] = (draft->identity.word[WORD_PEER] ? KIND_PEER : 0)
+		                     | (draft->trait.behind_peer ? KIND_BEHIND_PEER : 0);
 	}
+}
+
+/* The few different pairs of sets there are; zero, and one too many, is no right at all. */
+static uint16_t
+find_rights(GHashTable *known, GArray *all, const struct trait *trait)
+{
+	const uint64_t pair = (uint64_t)trait->sources << 32 | trait->destinations;
+	const struct rights rights = { trait->sources, trait->destinations };
+	const uint64_t *key = &pair;
+
+	if (!pair)
+		return 0;
+	const unsigned found = GPOINTER_TO_UINT(g_hash_table_lookup(known, key));
+	if (found || all->len > RIGHTS_MOST)
+		return found;
+	g_hash_table_insert(known, g_memdup2(key, sizeof *key), GUINT_TO_POINTER(all->len));
+	g_array_append_val(all, rights);
+	return all->len - 1;
+}
+
+static void
+fill_rights(struct directory *directory, const GArray *drafts, size_t n_steps)
+{
+	g_autoptr(GHashTable) known = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	GArray *all = g_array_new(false, true, sizeof(struct rights));
+
+	g_array_set_size(all, 1);
+	for (size_t i = 1; i < n_steps; i++) {
+		struct step *step = &directory->step[i];
+		const struct trait *trait = &g_array_index(drafts, struct draft, step->identity).trait;
+		step->since |= find_rights(known, all, trait);
+	}
+	directory->rights = (struct rights *)(void *)g_array_free(all, false);
 }
 
 static void
@@ -867,7 +939,9 @@ directory_new(const struct directory_input *input)
 	builder_init(&builder, input);
 	gather_nodes(&builder);
 	resolve_nodes(&builder);
-	directory->step = g_array_steal(builder.step, NULL);
+	gsize n_steps;
+	directory->step = g_array_steal(builder.step, &n_steps);
+	fill_rights(directory, builder.draft, n_steps);
 	fill_slots(directory, builder.node);
 	fill_borders4(directory, builder.node);
 	fill_borders6(directory, builder.node);
@@ -885,8 +959,8 @@ directory_free(struct directory *directory)
 {
 	if (!directory)
 		return;
-	void *blocks[] = { directory->name, directory->identity, directory->trait, directory->row, directory->step,
-	                   directory->slot4, directory->older4, directory->slot6, directory->border4, directory->range4,
+	void *blocks[] = { directory->name, directory->identity, directory->kind, directory->rights, directory->row,
+	                   directory->step, directory->slot4, directory->older4, directory->slot6, directory->border4, directory->range4,
 	                   directory->bucket4, directory->border6, directory->range6, directory->rule, directory->ports,
 	                   directory->set, directory->overlay, directory };
 
@@ -926,42 +1000,75 @@ around6(const struct directory *directory, const union address *address)
 	return &directory->range6[low];
 }
 
-static inline uint32_t
+static inline const struct step *
 range_at(const struct directory *directory, const struct step *range, uint64_t time)
 {
-	return range->from <= time ? range->identity : step_at(directory->step, range->older, time);
+	return FROM(range->since) <= time ? range : step_at(directory->step, range->older, time);
+}
+
+struct found {
+	uint32_t identity;
+	uint16_t rights;
+};
+
+static inline struct found
+found_in(const struct step *step)
+{
+	return (struct found){ step->identity, RIGHTS(step->since) };
+}
+
+static inline struct found
+find4(const struct directory *directory, const union address *address, uint64_t time)
+{
+	const size_t i = find_slot4(directory, address->word[0]);
+	const struct slot4 *slot = &directory->slot4[i];
+
+	if (!(slot->identity & TAKEN))
+		return found_in(range_at(directory, around4(directory, ntohl(address->word[0])), time));
+	if (FROM(slot->since) > time)
+		return found_in(step_at(directory->step, directory->older4[i], time));
+	return (struct found){ slot->identity & ~TAKEN, RIGHTS(slot->since) };
+}
+
+static inline struct found
+find6(const struct directory *directory, const union address *address, uint64_t time)
+{
+	const struct slot6 *slot = &directory->slot6[find_slot6(directory, address)];
+
+	if (!(slot->identity & TAKEN))
+		return found_in(range_at(directory, around6(directory, address), time));
+	if (FROM(slot->since) > time)
+		return found_in(step_at(directory->step, slot->older, time));
+	return (struct found){ slot->identity & ~TAKEN, RIGHTS(slot->since) };
+}
+
+static inline struct found
+find(const struct directory *directory, unsigned family, const union address *address, uint64_t time)
+{
+	return family == 4 ? find4(directory, address, time) : find6(directory, address, time);
 }
 
 uint32_t
 directory_find(const struct directory *directory, unsigned family, const union address *address, uint64_t time)
 {
-	if (family == 4) {
-		const size_t i = find_slot4(directory, address->word[0]);
-		const struct slot4 *slot = &directory->slot4[i];
-		if (!(slot->identity & TAKEN))
-			return range_at(directory, around4(directory, ntohl(address->word[0])), time);
-		return slot->from <= time ? slot->identity & ~TAKEN : step_at(directory->step, directory->older4[i], time);
-	}
-	const struct slot6 *slot = &directory->slot6[find_slot6(directory, address)];
-	if (!(slot->identity & TAKEN))
-		return range_at(directory, around6(directory, address), time);
-	return slot->from <= time ? slot->identity & ~TAKEN : step_at(directory->step, slot->older, time);
+	return find(directory, family, address, time).identity;
 }
 
-static inline void
-prefetch(const struct directory *directory, unsigned family, const union address *address)
+static inline const void *
+place_of(const struct directory *directory, unsigned family, const union address *address)
 {
 	if (family == 4)
-		__builtin_prefetch(&directory->slot4[hash4(address->word[0]) & directory->mask4]);
-	else
-		__builtin_prefetch(&directory->slot6[hash6(address) & directory->mask6]);
+		return &directory->slot4[hash4(directory, address->word[0])];
+	return &directory->slot6[hash6(address) & directory->mask6];
 }
 
+/* GCC takes a function that does nothing but prefetch for one without effect, and leaves out what it can see of it:
+ * hence not in an inline one. */
 void
 directory_prefetch(const struct directory *directory, const struct flow *flow)
 {
-	prefetch(directory, flow->family, &flow->original.source);
-	prefetch(directory, flow->family, &flow->reply.source);
+	__builtin_prefetch(place_of(directory, flow->family, &flow->original.source));
+	__builtin_prefetch(place_of(directory, flow->family, &flow->reply.source));
 }
 
 const struct names *
@@ -991,17 +1098,14 @@ rule_fits(const struct directory *directory, const struct rule *rule, const stru
 }
 
 /* Rules are asked before a destination is translated, and about an end that is then not the one we know. */
-uint32_t
-directory_policy(const struct directory *directory, const struct flow *flow)
+static uint32_t
+find_policy(const struct directory *directory, const struct flow *flow, const uint64_t *begin, const uint64_t *end)
 {
-	const size_t words = directory->set_words;
 	const struct rule *found = NULL;
 
-	if (!words || flow->born < directory->policies_since || flow->translation & TRANSLATED_DESTINATION)
+	if (flow->born < directory->policies_since || flow->translation & TRANSLATED_DESTINATION)
 		return 0;
-	const uint64_t *begin = &directory->set[directory->trait[flow->initiator].sources * words];
-	const uint64_t *end = &directory->set[directory->trait[flow->responder].destinations * words];
-	for (size_t i = 0; i < words; i++) {
+	for (size_t i = 0; i < directory->set_words; i++) {
 		for (uint64_t both = begin[i] & end[i]; both; both &= both - 1) {
 			const struct rule *rule = &directory->rule[i * 64 + __builtin_ctzll(both)];
 			if (!rule_fits(directory, rule, flow) || (found && found->number == rule->number))
@@ -1014,16 +1118,32 @@ directory_policy(const struct directory *directory, const struct flow *flow)
 	return found ? found->name : 0;
 }
 
+void
+directory_find_ends(const struct directory *directory, struct flow *flow)
+{
+	const struct found initiator = find(directory, flow->family, &flow->original.source, flow->born);
+	/* Behind a translated destination stands the true server. */
+	const struct found responder = find(directory, flow->family, &flow->reply.source, flow->born);
+	const size_t words = directory->set_words;
+
+	flow->initiator = initiator.identity;
+	flow->responder = responder.identity;
+	flow->policy = 0;
+	if (initiator.rights && responder.rights)
+		flow->policy = find_policy(directory, flow, &directory->set[directory->rights[initiator.rights].sources * words],
+		                           &directory->set[directory->rights[responder.rights].destinations * words]);
+}
+
 bool
 directory_is_peer(const struct directory *directory, uint32_t identity)
 {
-	return directory->identity[identity].word[WORD_PEER];
+	return directory->kind[identity] & KIND_PEER;
 }
 
 bool
 directory_is_behind_peer(const struct directory *directory, uint32_t identity)
 {
-	return directory->trait[identity].behind_peer;
+	return directory->kind[identity] & KIND_BEHIND_PEER;
 }
 
 const struct roster_prefix *

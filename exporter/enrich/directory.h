@@ -39,15 +39,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(directory_t, directory_free)
 uint32_t directory_find(const struct directory *directory, unsigned family, const union address *address,
                         uint64_t time);
 
+/* Sets who was at both ends of the flow when it was born, initiator and responder, and policy: the one that allows it, or
+ * zero if none does or more than one, or if the policies were others then. Its translation must be known. */
+void directory_find_ends(const struct directory *directory, struct flow *flow);
+
 /* Has the processor fetch what finding both ends of this flow will need, if that is done some flows later. */
 void directory_prefetch(const struct directory *directory, const struct flow *flow);
 
 /* The strings and identities; they live as long as the directory. */
 const struct names *directory_names(const struct directory *directory);
-
-/* Index of the name of the one policy that allows the flow, whose initiator and responder are found; zero if none does
- * or more than one, or if the policies were others when it began. */
-uint32_t directory_policy(const struct directory *directory, const struct flow *flow);
 
 /* Is the identity a peer, or behind another peer than this host? */
 bool directory_is_peer(const struct directory *directory, uint32_t identity);

@@ -69,12 +69,10 @@ find_direction_by_address(struct flow *flow, const struct networks *networks)
 	const union address *initiator = &flow->original.source, *responder = &flow->reply.source;
 	const unsigned family = flow->family;
 
-	if (networks_is_own_overlay(networks, family, initiator))
-		set_direction(flow, EGRESS);
-	else if (networks_is_own_overlay(networks, family, responder) || networks_holds(networks, family, initiator))
-		set_direction(flow, INGRESS);
+	if (networks_holds(networks, family, initiator))
+		set_direction(flow, networks_is_own_overlay(networks, family, initiator) ? EGRESS : INGRESS);
 	else if (networks_holds(networks, family, responder))
-		set_direction(flow, EGRESS);
+		set_direction(flow, networks_is_own_overlay(networks, family, responder) ? INGRESS : EGRESS);
 	else
 		return false;
 	return true;
@@ -102,12 +100,8 @@ enrich(struct flow *flow, const struct networks *networks, const struct director
 	find_direction(flow, networks);
 	flow->masqueraded = flow->translation & TRANSLATED_SOURCE
 	                    && networks_is_own(networks, flow->family, &flow->reply.destination);
-	if (!directory)
-		return;
-	flow->initiator = directory_find(directory, flow->family, &flow->original.source, flow->born);
-	/* Behind a translated destination stands the true server. */
-	flow->responder = directory_find(directory, flow->family, &flow->reply.source, flow->born);
-	flow->policy = directory_policy(directory, flow);
+	if (directory)
+		directory_find_ends(directory, flow);
 }
 
 static bool
