@@ -147,7 +147,96 @@ def size(checks, lab):
     server.close()
 
 
-CASES = (tls, answers, tokens, size)
+NETWORK = "10.128.0.0/16"       # where the flows that stand.generate() makes come from
+
+
+class Bench:
+    """A daemon that asks a server, and a collector."""
+
+    def __init__(self, lab, account, ways=None, refresh="10s"):
+        self.where = stand.Stand(lab)
+        self.server = management.Server(self.where.router, "127.0.0.1", account)
+        self.server.ways.update(ways or {})
+        self.sink, self.total = self.where.udp(), 0
+        self.token = token(lab)
+        self.daemon = self.where.daemon([stand.collector("one", self.sink)], await_sinks=[self.sink],
+                                        netbird=netbird(self.server.url, self.token, refresh))
+
+    def names(self, count=5):
+        """What flows that end now are called."""
+        self.total += self.where.generate(count)
+        return {r.get("userName") for r in self.sink.wait_flows(self.total)[-count:]}
+
+    def said(self, text, seconds=40):
+        return stand.wait_time(self.daemon, text, seconds)
+
+    def close(self, checks):
+        began = time.monotonic()
+        checks.equal("exit status", 0, self.daemon.stop())
+        checks.true("the end is not put off", time.monotonic() - began < 4, f"took {time.monotonic() - began:.1f} s")
+        self.server.close()
+
+
+def site_account():
+    account = small_account()
+    account.network("site", "router-a", [("everybody", "subnet", NETWORK, [])])
+    return account
+
+
+def life(checks, lab):
+    """A server that is busy, then well, then ill, then silent; and a token that changes hands."""
+    bench = Bench(lab, site_account(), {"/api/users": management.refuse(429, Retry_After="15")})
+    checks.true("busy: said", bench.said("names from api: ") and bench.said("HTTP 429"), bench.daemon.text())
+    checks.equal("busy: nobody has a name", {"-"}, bench.names())
+    bench.server.ways.clear()
+    checks.true("well: said", bench.said("names from api: 2 peers, 3 resources, 1 policies"), bench.daemon.text())
+    first, second = (when for when, _, path, _ in bench.server.asked if path == "/api/users")
+    checks.true("left alone for as long as it wanted", 14.9 < second - first < 25, f"{second - first:.1f} s")
+    lib.wait_until(lambda: bench.names() == {"router-a"}, 10, "a name")
+    bench.token.chmod(0o644)
+    asked = len(bench.server.asked)
+    checks.true("an open token: said", bench.said("others may read or change it"), bench.daemon.text())
+    checks.equal("an open token: is not sent", asked, len(bench.server.asked))
+    checks.equal("an open token: names stay", {"router-a"}, bench.names())
+    bench.token.chmod(0o600)
+    bench.server.account.networks[-1]["name"] = "renamed"
+    bench.server.account.peers[1]["name"] = "router-x"
+    bench.server.changed()
+    lib.wait_until(lambda: bench.names() == {"router-x"}, 40, "the new name")
+    bench.server.ways["/api/peers"] = management.refuse(500)
+    checks.true("ill: said", bench.said("HTTP 500; what it said at"), bench.daemon.text())
+    checks.equal("ill: names stay", {"router-x"}, bench.names())
+    bench.server.ways["/api/users"] = management.silence
+    asked = len(bench.server.asked)
+    lib.wait_until(lambda: len(bench.server.asked) > asked, 40, "the next question")
+    checks.equal("silent: names stay", {"router-x"}, bench.names())
+    checks.equal("only reading calls", {"GET"}, {method for _, method, _, _ in bench.server.asked})
+    bench.close(checks)
+    stand.valid(checks, "life", bench.sink)
+
+
+def beside(checks, lab):
+    """Flows never wait: while a hundred thousand peers are read, and while a server floods us, all come, and soon."""
+    account = site_account()
+    account.fill(100_000)
+    for what, way, expected in (("a hundred thousand peers", None, "names from api: 100002 peers"),
+                                ("a flood", management.huge, "an element is too long")):
+        bench = Bench(lab, account, {"/api/peers": way} if way else None)
+        made, slowest = 0, 0
+        end = time.monotonic() + 90 * (4 if stand.SANITIZED else 1)
+        while expected not in bench.daemon.text() and time.monotonic() < end:
+            began = time.monotonic()
+            made += bench.where.generate(200)
+            bench.sink.wait_flows(made)
+            slowest = max(slowest, time.monotonic() - began)
+        checks.true(f"{what}: said", expected in bench.daemon.text(), bench.daemon.text())
+        checks.true(f"{what}: slowest of the flows", slowest < 3, f"{slowest:.2f} s")
+        stand.each_once(checks, what, bench.sink.flows(), made)
+        print(f"# {what}: {made} flows, the slowest after {slowest:.2f} s, {bench.daemon.resident() >> 10} MiB at most")
+        bench.close(checks)
+
+
+CASES = (tls, answers, tokens, size, life, beside)
 
 if __name__ == "__main__":
     sys.exit(stand.run(CASES))
