@@ -38,7 +38,8 @@ note_news(struct news *news, void *data, GError **error)
 	(void)error;
 	for (guint i = 0; i < news->roster->entry->len; i++)
 		note_entry(data, &g_array_index(news->roster->entry, struct roster_entry, i));
-	g_string_append_printf(data, "%u %u %u %s\n", news->peers, news->connected, news->unreadable, news->roster->own_name);
+	g_string_append_printf(data, "%u %u %u %s\n", news->peers, news->connected, news->unreadable,
+	                       news->roster->own_name ? news->roster->own_name : "-");
 	news_free(news);
 	return true;
 }

@@ -149,7 +149,8 @@ is_gone(pid_t pid)
 static void
 test_time(void)
 {
-	g_autofree char *hanging = g_strdup_printf("echo $$ >%s/self; sleep 1000 & echo $! >%s/child; wait", folder, folder);
+	g_autofree char *hanging = g_strdup_printf("echo $$ >%s/self; sleep 1000 & echo $! >%s/child; wait", folder,
+	                                           folder);
 	g_autofree char *leaving = g_strdup_printf("sleep 1000 & echo $! >%s/other; echo done", folder);
 	struct result hung = run(hanging, 0.5);
 	struct result left = run(leaving, 30);

@@ -104,7 +104,10 @@ corpus(const char *name)
 	return text;
 }
 
-#define ROUTER "100.90.0.2/32 peer=site-b-router\nfd12:3456:789a:1::2/128 peer=site-b-router\n10.30.0.0/24 via=site-b-router\n"
+#define ROUTER \
+	"100.90.0.2/32 peer=site-b-router\n" \
+	"fd12:3456:789a:1::2/128 peer=site-b-router\n" \
+	"10.30.0.0/24 via=site-b-router\n"
 #define ALICE "100.90.0.7/32 peer=alice-laptop\n"
 #define OWN \
 	"100.90.0.1/32 peer=site-a-router\n" \
@@ -140,7 +143,8 @@ static void
 test_stream(void)
 {
 	g_autofree char *frame = corpus("status-stream.json");
-	g_autofree char *text = g_strconcat(frame, "\n", frame, "{\"error\":{\"code\":14,\"message\":\"going down\"}}", NULL);
+	static const char end[] = "{\"error\":{\"code\":14,\"message\":\"going down\"}}";
+	g_autofree char *text = g_strconcat(frame, "\n", frame, end, NULL);
 
 	for (size_t piece = 1; piece < 8000; piece = piece * 3) {
 		g_autofree char *said = read_pieces(NETBIRD_STATUS, text, strlen(text), piece);
@@ -178,8 +182,8 @@ static const struct example examples[] = {
 	{ "{\"peers\":[1,2],\"fullStatus\":true}", "JSON, but no answer of NetBird" },
 	{ "404 page not found\n", "JSON, but no answer of NetBird" },
 	{ "{\"status\":\"NeedsLogin\",\"fullStatus\":null}", "NetBird is not connected: it says NeedsLogin" },
-	{ "{\"peers\":{\"total\":0,\"connected\":0,\"details\":null},\"daemonStatus\":\"Idle\",\"netbirdIp\":\"\",\"fqdn\":\"\","
-	  "\"networks\":null,\"usesKernelInterface\":false}", "NetBird is not connected: it says Idle" },
+	{ "{\"peers\":{\"total\":0,\"connected\":0,\"details\":null},\"daemonStatus\":\"Idle\",\"netbirdIp\":\"\","
+	  "\"fqdn\":\"\",\"networks\":null,\"usesKernelInterface\":false}", "NetBird is not connected: it says Idle" },
 	{ "{\"error\":\"x\"}", "NetBird refuses: x" },
 	{ "{\"error\":{}}", "NetBird refuses: without a word" },
 	{ "{\"error\":null,\"status\":\"Connected\"}", "NetBird is not connected: it says Connected" },
@@ -187,7 +191,8 @@ static const struct example examples[] = {
 	{ "{\"status\":\"Connected\",\"fullStatus\":{\"localPeerState\":{\"IP\":\"100.90.0.1/16\"},\"peers\":[]}}",
 	  "overlay 100.90.0.1/16\n" NONE "Connected, revision 0, 0 of 0, 0 bad;\n" },
 	/* peers of whom little is known, or nonsense */
-	{ "{\"fullStatus\":{\"peers\":[{\"IP\":\"100.90.0.9\",\"fqdn\":\"\"},{\"IP\":null,\"fqdn\":\"x.y\"},{},null,7,\"p\",[]]}}",
+	{ "{\"fullStatus\":{\"peers\":[{\"IP\":\"100.90.0.9\",\"fqdn\":\"\"},{\"IP\":null,\"fqdn\":\"x.y\"},{},null,7,"
+	  "\"p\",[]]}}",
 	  NONE "(null), revision 0, 0 of 3, 0 bad;\n" },
 	{ "{\"fullStatus\":{\"peers\":[{\"IP\":\"100.90.0.300\",\"fqdn\":\"x\"},{\"IP\":5,\"fqdn\":\"y\"},"
 	  "{\"IP\":\"100.90.0.3\",\"fqdn\":6},{\"IP\":\"100.90.0.4\",\"fqdn\":\"z\",\"networks\":\"10.0.0.0/8\"},"
@@ -225,8 +230,8 @@ static const struct example examples[] = {
 	{ "{\"fullStatus\":{\"peers\":[{\"bytesRx\":1e999999,\"IP\":\"100.90.0.4\",\"fqdn\":\"x\"}]}}",
 	  "JSON, but no answer of NetBird" },
 	/* keys nobody knows yet */
-	{ "{\"new\":[{\"a\":[[[]]]}],\"fullStatus\":{\"new\":{\"peers\":[1]},\"peers\":[{\"IP\":\"100.90.0.4\",\"fqdn\":\"x\","
-	  "\"new\":{}}]}}", "100.90.0.4/32 peer=x\n" NONE "(null), revision 0, 0 of 1, 0 bad;\n" },
+	{ "{\"new\":[{\"a\":[[[]]]}],\"fullStatus\":{\"new\":{\"peers\":[1]},\"peers\":[{\"IP\":\"100.90.0.4\","
+	  "\"fqdn\":\"x\",\"new\":{}}]}}", "100.90.0.4/32 peer=x\n" NONE "(null), revision 0, 0 of 1, 0 bad;\n" },
 	/* no JSON */
 	{ "<html>", "no JSON: a value is missing" },
 	{ "{\"fullStatus\":{\"peers\":[{\"fqdn\":\"a", "..." },
@@ -246,11 +251,12 @@ test_examples(void)
 static const struct example networks_examples[] = {
 	{ "{\"routes\":[]}", "own (null), kernel unknown, state (null), revision 0, 0 of 0, 0 bad;\n" },
 	{ "{\"routes\":null}", "own (null), kernel unknown, state (null), revision 0, 0 of 0, 0 bad;\n" },
-	{ "{\"routes\":[{\"ID\":\"a\",\"range\":\"10.0.0.0/8\",\"selected\":true,\"domains\":null,\"resolvedIPs\":null},7,{},"
+	{ "{\"routes\":[{\"ID\":\"a\",\"range\":\"10.0.0.0/8\",\"selected\":true,\"domains\":null,"
+	  "\"resolvedIPs\":null},7,{},"
 	  "{\"ID\":\"b\",\"selected\":true},{\"range\":\"10.0.0.0/8\",\"selected\":true},"
 	  "{\"ID\":\"c\",\"range\":\"x/8, 10.1.0.0/16\",\"selected\":true},"
-	  "{\"ID\":\"d\",\"selected\":true,\"domains\":[7,\"*.d.example\"],\"resolvedIPs\":{\"e.d.example\":{\"ips\":[7,\"x\","
-	  "\"fd00::1\"]},\"f\":[]}}]}",
+	  "{\"ID\":\"d\",\"selected\":true,\"domains\":[7,\"*.d.example\"],\"resolvedIPs\":{\"e.d.example\":"
+	  "{\"ips\":[7,\"x\",\"fd00::1\"]},\"f\":[]}}]}",
 	  "10.0.0.0/8 resource=a\n10.1.0.0/16 resource=c\nfd00::1/128 resource=d domain=e.d.example\n"
 	  "domain *.d.example resource=d\nown (null), kernel unknown, state (null), revision 0, 4 of 7, 0 bad;\n" },
 	{ "{\"error\":{\"message\":\"networks are disabled\"}}", "NetBird refuses: networks are disabled" },
@@ -307,10 +313,11 @@ test_cost(void)
 	guint entries = 0;
 
 	for (unsigned i = 0; i < PEERS; i++)
-		g_string_append_printf(text, "%s{\"IP\":\"100.%u.%u.%u\",\"pubKey\":\"EwQvkLLAbpizZkvLRYUR3b2Xl52l4HKXfIOb0Lz5jCA=\","
+		g_string_append_printf(text, "%s{\"IP\":\"100.%u.%u.%u\","
+		                       "\"pubKey\":\"EwQvkLLAbpizZkvLRYUR3b2Xl52l4HKXfIOb0Lz5jCA=\","
 		                       "\"connStatus\":\"Connected\",\"fqdn\":\"peer-%u.netbird.selfhosted\",\"networks\":[],"
-		                       "\"bytesRx\":\"123456\",\"latency\":\"0.020897800s\",\"ipv6\":\"fd12::%x:%x\"}", i ? "," : "",
-		                       64 + i / 65536, i / 256 % 256, i % 256, i, i >> 16, i & 0xffff);
+		                       "\"bytesRx\":\"123456\",\"latency\":\"0.020897800s\",\"ipv6\":\"fd12::%x:%x\"}",
+		                       i ? "," : "", 64 + i / 65536, i / 256 % 256, i % 256, i, i >> 16, i & 0xffff);
 	g_string_append(text, "]}}}\n");
 	g_autoptr(netbird_t) reader = netbird_new(NETBIRD_STATUS, count_entries, &entries);
 	const gint64 begun = g_get_monotonic_time();

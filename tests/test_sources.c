@@ -20,6 +20,7 @@
 #define PEERS(list) "{\"status\":\"Connected\",\"fullStatus\":{\"peers\":[" list "]}}"
 #define PEER(address, name) "{\"IP\":\"" address "\",\"fqdn\":\"" name "\"}"
 #define FRAME(list) "{\"result\":" PEERS(list) "}\n"
+#define ROUTES(name) "{\"routes\":[{\"ID\":\"" name "\",\"range\":\"10.0.0.0/8\",\"selected\":true}]}"
 #define UNKNOWN "501 Not Implemented"
 
 struct reply {
@@ -305,9 +306,11 @@ static void
 test_stream(void)
 {
 	static const struct reply script[] = {
-		{ STREAM, "200 OK", { "{\"result\":{\"status\":\"Conn", "ected\",\"fullStatus\":{\"peers\":[{\"IP\":\"100.90.0.2\",",
-		  "\"fqdn\":\"alice\"}]}}}\n", FRAME(PEER("100.90.0.2", "bob")), "{\"result\":{\"fullStatus\":{\"peers\":[{\"IP\":" },
-		  HOLD },
+		{ STREAM, "200 OK", {
+			"{\"result\":{\"status\":\"Conn", "ected\",\"fullStatus\":{\"peers\":[{\"IP\":\"100.90.0.2\",",
+			"\"fqdn\":\"alice\"}]}}}\n", FRAME(PEER("100.90.0.2", "bob")),
+			"{\"result\":{\"fullStatus\":{\"peers\":[{\"IP\":",
+		}, HOLD },
 		{ NETWORKS, "200 OK", { "{\"routes\":[]}" }, CLOSE },
 		{ .path = NULL },
 	};
@@ -332,7 +335,7 @@ test_unchanged(void)
 	static const struct reply script[] = {
 		{ STREAM, UNKNOWN, { "{\"code\":12,\"message\":\"unknown method\"}" }, CLOSE },
 		{ STATUS, "200 OK", { PEERS(PEER("100.90.0.2", "alice")) }, CLOSE },
-		{ NETWORKS, "200 OK", { "{\"routes\":[{\"ID\":\"crm\",\"range\":\"10.0.0.0/8\",\"selected\":true}]}" }, CLOSE },
+		{ NETWORKS, "200 OK", { ROUTES("crm") }, CLOSE },
 		{ .path = NULL },
 	};
 	struct sources_options options = defaults;
@@ -371,7 +374,10 @@ test_refusals(void)
 	UNTIL(asked(stand.server, STATUS) >= 2);
 	CU_ASSERT_EQUAL(stand.heard.times[ROSTER_NETBIRD], 0);
 	/* and from there back to well */
-	static const struct reply well[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "carol")) }, HOLD }, { .path = NULL } };
+	static const struct reply well[] = {
+		{ STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "carol")) }, HOLD },
+		{ .path = NULL },
+	};
 	use_script(stand.server, well);
 	UNTIL(SAYS(ROSTER_NETBIRD, "carol"));
 	CU_ASSERT_TRUE(has_state(&stand, SOURCES_GOOD, "from the stream"));
@@ -420,7 +426,8 @@ test_hanging(void)
 	options.command = path;
 	open_stand(&stand, script, &options);
 	UNTIL(SAYS(ROSTER_NETBIRD, "erin"));
-	CU_ASSERT_TRUE(has_state(&stand, SOURCES_GOOD, "(stream: no whole answer in time; status: no whole answer in time)"));
+	CU_ASSERT_TRUE(has_state(&stand, SOURCES_GOOD, "(stream: no whole answer in time; status: no whole answer in "
+	                                               "time)"));
 	close_stand(&stand);
 }
 
@@ -448,7 +455,10 @@ test_restart(void)
 	UNTIL(has_state(&stand, SOURCES_FAILING, "status: NetBird is not connected: it says Idle; what it said at 20"));
 	CU_ASSERT_TRUE(has_state(&stand, SOURCES_FAILING, " stays in force"));
 	CU_ASSERT_TRUE(SAYS(ROSTER_NETBIRD, "frank") && stand.heard.times[ROSTER_NETBIRD] == 1);
-	static const struct reply up[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "grace")) }, BREAK }, { .path = NULL } };
+	static const struct reply up[] = {
+		{ STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "grace")) }, BREAK },
+		{ .path = NULL },
+	};
 	use_script(stand.server, up);
 	UNTIL(SAYS(ROSTER_NETBIRD, "grace"));
 	close_stand(&stand);
@@ -458,7 +468,10 @@ test_restart(void)
 static void
 test_brief(void)
 {
-	static const struct reply script[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "heidi")) }, CLOSE }, { .path = NULL } };
+	static const struct reply script[] = {
+		{ STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "heidi")) }, CLOSE },
+		{ .path = NULL },
+	};
 	struct sources_options options = defaults;
 	struct stand stand;
 	const int64_t end = g_get_monotonic_time() + 4 * G_USEC_PER_SEC;
@@ -474,7 +487,8 @@ test_brief(void)
 static void
 test_command(void)
 {
-	g_autofree char *good = command("echo '{\"peers\":{\"details\":[{\"netbirdIp\":\"100.90.0.2\",\"fqdn\":\"ivan\"}]}}'");
+	g_autofree char *good = command("echo '{\"peers\":{\"details\":[{\"netbirdIp\":\"100.90.0.2\","
+	                                "\"fqdn\":\"ivan\"}]}}'");
 	g_autofree char *bad = command("echo 'failed to connect to daemon' >&2; exit 1");
 	g_autofree char *odd = command("echo Daemon status: NeedsLogin");
 	struct sources_options options = defaults;
@@ -501,7 +515,10 @@ test_command(void)
 static void
 test_absent(void)
 {
-	static const struct reply script[] = { { STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "judy")) }, HOLD }, { .path = NULL } };
+	static const struct reply script[] = {
+		{ STREAM, "200 OK", { FRAME(PEER("100.90.0.2", "judy")) }, HOLD },
+		{ .path = NULL },
+	};
 	struct server *server = server_new(script);
 	g_autofree char *hidden = g_strconcat(server->path, "-hidden", NULL);
 	struct sources_options options = defaults;
@@ -565,8 +582,8 @@ static void
 test_revision(void)
 {
 	static const struct reply script[] = {
-		{ NETWORKS, "200 OK", { "{\"routes\":[{\"ID\":\"first\",\"range\":\"10.0.0.0/8\",\"selected\":true}]}" }, CLOSE },
-		{ NETWORKS, "200 OK", { "{\"routes\":[{\"ID\":\"second\",\"range\":\"10.0.0.0/8\",\"selected\":true}]}" }, CLOSE },
+		{ NETWORKS, "200 OK", { ROUTES("first") }, CLOSE },
+		{ NETWORKS, "200 OK", { ROUTES("second") }, CLOSE },
 		{ STREAM, "200 OK", { "{\"result\":{\"fullStatus\":{\"peers\":[{}],\"networksRevision\":\"7\"}}}\n" }, HOLD },
 		{ .path = NULL },
 	};

@@ -81,8 +81,8 @@ describe(const struct client *client, const struct news *news)
 	                       client->trouble->len ? " (" : "", client->trouble->str, client->trouble->len ? ")" : "");
 }
 
-/* Whatever the mesh does, names take no more than a fifth of a processor: meanwhile the client, which merges changes that
- * nobody has read yet, has to wait. */
+/* Whatever the mesh does, names take no more than a fifth of a processor: meanwhile the client, which merges changes
+ * that nobody has read yet, has to wait. */
 static bool
 rest(struct client *client)
 {

@@ -155,7 +155,9 @@ finish_value(struct cutter *cutter, const char *end, GError **error)
 	if (cutter->wanted != NONE && cutter->wanted_depth == cutter->depth) {
 		const unsigned path = cutter->wanted;
 		cutter->wanted = NONE;
-		if (!keep(cutter, end, error) || !cutter->value(path, cutter->kept->str, cutter->kept->len, cutter->data, error))
+		if (!keep(cutter, end, error))
+			return false;
+		if (!cutter->value(path, cutter->kept->str, cutter->kept->len, cutter->data, error))
 			return false;
 		g_string_truncate(cutter->kept, 0);
 	}

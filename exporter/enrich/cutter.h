@@ -24,8 +24,8 @@ typedef bool cutter_value(unsigned path, const char *octets, size_t length, void
 /* A frame has ended. */
 typedef bool cutter_frame(void *data, GError **error);
 
-/* paths ends with NULL and has at most 32 entries of at most 8 steps, such as "fullStatus/peers/[]": keys of objects, or
- * [] for each element of an array. It must outlive the cutter. Neither function may be NULL. */
+/* paths ends with NULL and has at most 32 entries of at most 8 steps, such as "fullStatus/peers/[]": keys of objects,
+ * or [] for each element of an array. It must outlive the cutter. Neither function may be NULL. */
 struct cutter *cutter_new(const char *const *paths, const struct cutter_limits *limits, cutter_value *value,
                           cutter_frame *frame, void *data);
 void cutter_free(struct cutter *cutter);

@@ -585,7 +585,10 @@ const char *
 sources_condition_word(enum sources_condition condition)
 {
 	static const char *const words[] = {
-		[SOURCES_ASKING] = "asking", [SOURCES_GOOD] = "good", [SOURCES_FAILING] = "failing", [SOURCES_ABSENT] = "absent",
+		[SOURCES_ASKING] = "asking",
+		[SOURCES_GOOD] = "good",
+		[SOURCES_FAILING] = "failing",
+		[SOURCES_ABSENT] = "absent",
 	};
 
 	return words[condition];

@@ -14,7 +14,8 @@
 
 enum sources_status { SOURCES_AUTO, SOURCES_SOCKET, SOURCES_COMMAND, SOURCES_OFF };
 
-/* Appends what a tunnel of the kernel sends to whom (struct tunnel_prefix) to prefixes, or fails. Called in a thread. */
+/* Appends what a tunnel of the kernel sends to whom (struct tunnel_prefix) to prefixes, or fails. Called in a
+ * thread. */
 typedef bool sources_tunnel(const char *interface, GArray *prefixes, GError **error);
 
 /* Texts belong to the caller and are copied. */

@@ -55,7 +55,8 @@ class Mesh:
             for n in range(count):
                 address = f"100.{64 + (n >> 16)}.{n >> 8 & 255}.{n & 255}"
                 network = (f"172.{16 + (n >> 8 & 15)}.{n & 255}.0/24",) if n < networks else ()
-                self.peers[address] = (f"peer-{n}", f"fd12:3456:789a:1::{n >> 16:x}:{n & 0xffff:x}", network, n % 3 == 0)
+                address6 = f"fd12:3456:789a:1::{n >> 16:x}:{n & 0xffff:x}"
+                self.peers[address] = (f"peer-{n}", address6, network, n % 3 == 0)
             self._change()
 
     def rename(self, address, name):
@@ -96,7 +97,8 @@ class Mesh:
             "managementState": state, "signalState": state, "localPeerState": local if up else None,
             "peers": [self._gateway_peer(*item) for item in self.peers.items()] if up else [],
             "relays": [{"URI": "rels://netbird.example.com:443", "available": True, "error": "", "transport": "quic"}],
-            "dnsServers": [{"servers": ["10.20.0.53:53"], "domains": ["corp.example.com"], "enabled": True, "error": ""}],
+            "dnsServers": [{"servers": ["10.20.0.53:53"], "domains": ["corp.example.com"], "enabled": True,
+                            "error": ""}],
             "NumberOfForwardingRules": 0, "events": [], "lazyConnectionEnabled": False,
             "sshServerState": {"enabled": False, "sessions": []}, "networksRevision": str(self.revision),
         }, "daemonVersion": "0.77.1", "sessionExpiresAt": None}
@@ -115,16 +117,18 @@ class Mesh:
         peers = [self._command_peer(*item) for item in self.peers.items()] if up else None
         return {"peers": {"total": len(peers or ()), "connected": 0, "details": peers}, "cliVersion": "0.77.1",
                 "daemonVersion": "0.77.1", "daemonStatus": self.word, "relays": {"total": 0, "details": None},
-                "netbirdIp": self.address if up else "", "publicKey": _key(self.name), "usesKernelInterface": self.kernel,
-                "wireguardPort": 51820, "fqdn": f"{self.name}.{DOMAIN}" if up else "",
+                "netbirdIp": self.address if up else "", "publicKey": _key(self.name),
+                "usesKernelInterface": self.kernel, "wireguardPort": 51820,
+                "fqdn": f"{self.name}.{DOMAIN}" if up else "",
                 "networks": list(self.networks) or None, "forwardingRules": 0, "dnsServers": [], "events": [],
                 "profileName": "default"}
 
     def text(self, what):
-        """"gateway", "frame", "command" or "networks", as octets. protojson puts spaces where it likes, and so do we."""
+        """"gateway", "frame", "command" or "networks", as octets. protojson puts spaces where it likes; so do we."""
         with self._lock:
             if what not in self._made:
-                value = {"gateway": self._gateway, "command": self._command, "networks": lambda: {"routes": self.routes},
+                value = {"gateway": self._gateway, "command": self._command,
+                         "networks": lambda: {"routes": self.routes},
                          "frame": lambda: {"result": self._gateway()}}[what]()
                 separators = (",", ":") if what == "command" or len(self.peers) % 2 else (", ", ":  ")
                 self._made[what] = json.dumps(value, separators=separators).encode()
@@ -357,8 +361,8 @@ HOSTILE = {
     "deep": b"[" * 200000,
     "deep in a peer": PEER + b'{"networks":' + b'{"a":[' * 100000,
     "huge numbers": PEER + b'{"IP":"100.90.0.2","fqdn":"x","bytesRx":1' + b"0" * 100000 + b"}]}}",
-    "wrong types": b'{"status":[],"fullStatus":{"peers":{"IP":1},"localPeerState":"x","networksRevision":{}},"peers":true,'
-                   b'"netbirdIp":[1],"networks":"all"}',
+    "wrong types": b'{"status":[],"fullStatus":{"peers":{"IP":1},"localPeerState":"x","networksRevision":{}},'
+                   b'"peers":true,"netbirdIp":[1],"networks":"all"}',
     "not UTF-8": PEER + b'{"IP":"100.90.0.2","fqdn":"\xff\xfe\xc0\x80"}],"\xff":1}',
     "NULs": PEER + b'{"IP":"100.90.0.2","fqdn":"a\x00b"}]}}',
     "half a character": PEER + b'{"IP":"100.90.0.2","fqdn":"\\ud83d"}]}}\xf0\x9f',
@@ -372,6 +376,7 @@ HOSTILE = {
 def command(path, answer, status=0, complaint=""):
     """Writes a program that behaves as "netbird status --json" does: it prints what is in answer, which is a path."""
     path.write_text("#!/bin/sh\n[ \"$*\" = 'status --json' ] || exit 64\n"
-                    f"[ -z '{complaint}' ] || echo '{complaint}' >&2\ncat '{answer}'\nexit {status}\n", encoding="ascii")
+                    f"[ -z '{complaint}' ] || echo '{complaint}' >&2\ncat '{answer}'\nexit {status}\n",
+                    encoding="ascii")
     path.chmod(0o755)
     return path

@@ -231,9 +231,9 @@ def delays(bench, count):
 
 
 def unhindered(checks, what, bench, flows, disturb):
-    """Are flows in time while that happens? A machine that halts for a moment makes some late as well, so that they have
-    more than one chance; what is in their way is so every time."""
-    for _ in range(1 if stand.SANITIZED else 4):
+    """Are flows in time while that happens? A machine that halts for a moment makes some late as well, so that they
+    have more than one chance; what is in their way is so every time."""
+    for _ in range(1 if stand.SANITIZED else 6):
         disturb()
         late = delays(bench, flows)
         most = late[len(late) * 99 // 100]
@@ -247,8 +247,8 @@ def unhindered(checks, what, bench, flows, disturb):
 
 
 def path(checks, lab):
-    """Flows are not held up: neither while the state of a hundred thousand peers arrives, nor while the client hangs. An
-    answer of that size takes seconds to read; a record waits for others for a quarter of a second at most."""
+    """Flows are not held up: neither while the state of a hundred thousand peers arrives, nor while the client hangs.
+    An answer of that size takes seconds to read; a record waits for others for a quarter of a second at most."""
     peers = 20000 if stand.SANITIZED else 100000
     bench = Bench(lab, refresh="60s")
     checks.true("a name", bench.wait_name("alice"), bench.daemon.text())
