@@ -11,9 +11,10 @@ import subprocess
 
 import lib
 
-# Its socket is a path that all namespaces would share: so it gets a folder of its own, in a mount namespace of its own.
-OWN_FOLDER = ("unshare", "--mount", "sh", "-c",
-              'mkdir -p /var/run/wireguard && mount --bind "$1" /var/run/wireguard && shift && exec "$@"', "sh")
+# Its socket has a path that all namespaces would share: so it gets a folder of its own, in a mount namespace of its own.
+# The host's /run gets nothing.
+OWN_FOLDER = ("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run && mkdir /run/wireguard && "
+              'mount --bind "$1" /run/wireguard && shift && exec "$@"', "sh")
 
 
 def _wg(*arguments, **keywords):
