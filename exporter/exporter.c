@@ -748,6 +748,16 @@ reconfigure_source(struct exporter *exporter, const struct config *config, GErro
 	return good;
 }
 
+/* May it take up room? Only its copy is enriched. */
+static bool
+is_wanted(const struct flow *flow, void *data)
+{
+	struct exporter *exporter = data;
+	struct flow copy = *flow;
+
+	return complete(exporter, &copy);
+}
+
 static struct flows_options
 flows_options(struct exporter *exporter, const struct config *config)
 {
@@ -755,7 +765,7 @@ flows_options(struct exporter *exporter, const struct config *config)
 
 	settings_read("max", &table);
 	return (struct flows_options){ table, config->max_long_flows, config->active_timeout, config->count_from_start,
-	                               config->runtime_directory ? open_region : NULL, on_gap, exporter };
+	                               config->runtime_directory ? open_region : NULL, is_wanted, on_gap, exporter };
 }
 
 static void

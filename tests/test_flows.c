@@ -64,10 +64,17 @@ on_gap(const struct gap *gap, void *data)
 		store.gap[store.gaps++] = *gap;
 }
 
+static bool
+is_wanted(const struct flow *flow, void *data)
+{
+	CU_ASSERT_PTR_EQUAL(data, &store);
+	return flow->mark == 0;
+}
+
 static struct flows_options
 options_of(size_t long_flows)
 {
-	return (struct flows_options){ 1000, long_flows, 60, false, memory, on_gap, &store };
+	return (struct flows_options){ 1000, long_flows, 60, false, memory, is_wanted, on_gap, &store };
 }
 
 static struct flows *
@@ -371,13 +378,35 @@ test_no_memory(void)
 static void
 test_ordinary_memory(void)
 {
-	const struct flows_options options = { 1000, 100, 60, true, NULL, on_gap, &store };
+	const struct flows_options options = { 1000, 100, 60, true, NULL, NULL, on_gap, &store };
 	struct flows *flows = flows_open(&options, WALL, NULL);
 	struct flow flow = flow_of(1, 60000, 5);
 
 	flow.born = flow.start = WALL - 5000;
 	CU_ASSERT_EQUAL(look(flows, &flow, 1), 1);
 	CU_ASSERT(counted(&flow, 1, 5));
+	flows_close(flows);
+}
+
+/* What will not be reported has no interval either, takes up no room, and nobody is told that there was none. */
+static void
+test_unwanted(void)
+{
+	forget_memory(NAMES);
+	struct flows *flows = open_flows(1);
+	struct flow before = flow_of(1, 1000, 5), flow[2] = { flow_of(2, 60000, 5), flow_of(3, 60000, 5) };
+
+	before.born = WALL - 1;
+	before.mark = flow[0].mark = 1;
+	CU_ASSERT_EQUAL(look(flows, &before, 1), 0);
+	flows_walked(flows, true, true);
+	CU_ASSERT_EQUAL(look(flows, flow, 2), 1);
+	CU_ASSERT(counted(&flow[0], 3, 5));
+	struct flow again = flow_of(2, 60000, 5);
+	again.mark = 1;
+	CU_ASSERT_EQUAL(look(flows, &again, 1), 0);
+	CU_ASSERT_EQUAL(store.gaps, 0);
+	CU_ASSERT_EQUAL(flows_fill(flows).long_flows, 1);
 	flows_close(flows);
 }
 
@@ -400,6 +429,7 @@ main(void)
 		{ "another configuration", test_configure },
 		{ "memory ends", test_no_memory },
 		{ "ordinary memory", test_ordinary_memory },
+		{ "flows that are not wanted", test_unwanted },
 		CU_TEST_INFO_NULL,
 	};
 

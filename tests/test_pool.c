@@ -56,7 +56,7 @@ free_store(struct store *store)
 static struct pool_options
 options_of(struct store *store, size_t limit)
 {
-	return (struct pool_options){ limit, TIMEOUT, false, store ? store_chunk : NULL, store, &key, &counters };
+	return (struct pool_options){ limit, TIMEOUT, false, store ? store_chunk : NULL, NULL, store, &key, &counters };
 }
 
 static struct pool *

@@ -56,14 +56,29 @@ open_ended(struct flows *flows, GError **error)
 	return flows->ended != NULL;
 }
 
+static bool
+is_wanted(const struct flow *flow, void *data)
+{
+	const struct flows *flows = data;
+
+	return flows->options.wanted(flow, flows->options.data);
+}
+
 static struct pool_options
 pool_options(struct flows *flows)
 {
 	const struct flows_options *options = &flows->options;
 
-	return (struct pool_options){ options->long_flows, options->active_timeout * 1000, options->from_start,
-	                              options->memory ? open_chunk : NULL, flows, ended_key(flows->ended),
-	                              &flows->counters };
+	return (struct pool_options){
+		.limit = options->long_flows,
+		.active_timeout = options->active_timeout * 1000,
+		.from_start = options->from_start,
+		.memory = options->memory ? open_chunk : NULL,
+		.wanted = options->wanted ? is_wanted : NULL,
+		.data = flows,
+		.key = ended_key(flows->ended),
+		.counters = &flows->counters,
+	};
 }
 
 static bool

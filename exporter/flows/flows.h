@@ -32,6 +32,7 @@ struct flows_options {
 	unsigned active_timeout;    /* seconds */
 	bool from_start;            /* flows that were there before us count whole, not from our first look */
 	flows_memory *memory;       /* NULL: ordinary memory */
+	bool (*wanted)(const struct flow *flow, void *data);    /* will it be reported, and so may take up room? NULL: all */
 	void (*gap)(const struct gap *gap, void *data);
 	void *data;
 };

@@ -108,15 +108,20 @@ get_counters(const struct flow *flow, uint64_t counter[POOL_COUNTERS])
 	counter[3] = flow->reply.octets;
 }
 
-/* What was counted beyond the base. True if it is anything. */
 static bool
+has_moved(const struct flow *flow)
+{
+	return flow->original.packets || flow->reply.packets;
+}
+
+/* What was counted beyond the base. */
+static void
 set_counters(struct flow *flow, const uint64_t counter[POOL_COUNTERS], const uint64_t base[POOL_COUNTERS])
 {
 	flow->original.packets = counter[0] - base[0];
 	flow->original.octets = counter[1] - base[1];
 	flow->reply.packets = counter[2] - base[2];
 	flow->reply.octets = counter[3] - base[3];
-	return flow->original.packets || flow->reply.packets;
 }
 
 /* Counters only go back if somebody zeroes them, and then all four. */
@@ -247,6 +252,13 @@ make_interval(struct flow *flow)
 	flow->stop = 0;
 }
 
+/* Room for a flow that is not wanted is none: it must not keep others out. */
+static bool
+is_wanted(const struct pool *pool, const struct flow *flow)
+{
+	return !pool->options.wanted || pool->options.wanted(flow, pool->options.data);
+}
+
 static enum pool_verdict
 no_room(struct pool *pool, uint64_t hash)
 {
@@ -266,8 +278,6 @@ static enum pool_verdict
 begin_here(struct pool *pool, const struct flow *flow, uint64_t hash, uint64_t now,
            const uint64_t reported[POOL_COUNTERS], const uint64_t total[POOL_COUNTERS])
 {
-	if (!has_room(pool))
-		return no_room(pool, hash);
 	pool->options.counters->partial += flow->gaps & GAP_PARTIAL ? 1 : 0;
 	insert(pool, flow, hash, now, reported, total);
 	return POOL_NOTHING;
@@ -278,17 +288,17 @@ first_look(struct pool *pool, struct flow *flow, uint64_t hash, uint64_t now, co
 {
 	static const uint64_t nothing[POOL_COUNTERS];
 	struct flow_identity identity;
+	const bool before = was_before(pool, flow), ageless = is_ageless(flow);
 
-	if (was_before(pool, flow)) {
-		flow->gaps |= GAP_PARTIAL;
-		return begin_here(pool, flow, hash, now, total, total);
-	}
-	if (is_ageless(flow))
-		return begin_here(pool, flow, hash, now, nothing, total);
-	if (flow->end - flow->born < pool->options.active_timeout || !set_counters(flow, total, nothing))
+	if (!before && !ageless && (flow->end - flow->born < pool->options.active_timeout || !has_moved(flow)))
+		return POOL_NOTHING;
+	if (!is_wanted(pool, flow))
 		return POOL_NOTHING;
 	if (!has_room(pool))
 		return no_room(pool, hash);
+	flow->gaps |= before ? GAP_PARTIAL : 0;
+	if (before || ageless)
+		return begin_here(pool, flow, hash, now, before ? total : nothing, total);
 	identity_of(flow, &identity);
 	set_flow_id(flow, &identity);
 	make_interval(flow);
@@ -324,7 +334,10 @@ pool_look(struct pool *pool, struct flow *flow, uint64_t hash, uint64_t now, uin
 	if (was_zeroed(slot, total))
 		begin_anew(pool, slot, number, total);
 	note_look(slot, flow, total);
-	if ((uint32_t)now - slot->told_at < pool->options.active_timeout || !set_counters(flow, total, slot->reported))
+	if ((uint32_t)now - slot->told_at < pool->options.active_timeout)
+		return POOL_NOTHING;
+	set_counters(flow, total, slot->reported);
+	if (!has_moved(flow))
 		return POOL_NOTHING;
 	continue_from(slot, flow);
 	make_interval(flow);

@@ -40,7 +40,8 @@ struct pool_options {
 	uint32_t active_timeout;    /* ms between two records of a flow */
 	bool from_start;            /* flows that were there before us count whole, not from our first look */
 	pool_memory *memory;        /* NULL: ordinary memory */
-	void *data;
+	bool (*wanted)(const struct flow *flow, void *data);    /* may it take up room? NULL: all may */
+	void *data;                 /* of both */
 	const struct identity_key *key;     /* must outlive the pool */
 	struct flows_counters *counters;    /* so must they */
 };

@@ -138,7 +138,7 @@ main(int argc, char **argv)
 
 	if (read_options(argc, argv, "longflows [options]", options, count) || bench.count < 1 || bench.count > POOL_MOST)
 		show_usage("longflows [options]", options, count, EX_USAGE);
-	const struct flows_options flows = { bench.count, bench.count, TIMEOUT, true, NULL, on_gap, NULL };
+	const struct flows_options flows = { bench.count, bench.count, TIMEOUT, true, NULL, NULL, on_gap, NULL };
 	bench.flows = flows_open(&flows, WALL, NULL);
 	if (!bench.flows)
 		errx(EX_OSERR, "no memory");

@@ -11,6 +11,7 @@ is the truth, and the kernel's counters are compared with it.
 
 import collections
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -137,6 +138,12 @@ class World:
                 entries[int(found[3])] = (int(found[9]), {1: Counted(int(found[5]), int(found[6])),
                                                           2: Counted(int(found[7]), int(found[8]))})
         return entries
+
+    def status(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as handle:
+            handle.connect(str(self.lab.directory / "run" / "status"))
+            with handle.makefile() as document:
+                return json.load(document)
 
     def records(self):
         """{port: [record, ...]} in the order they came."""
@@ -375,6 +382,8 @@ def full(checks, lab):
     early = [f for f in flows if world.records()[f.port]]
     checks.equal("so many are reported in intervals", 2, len(early))
     checks.true("it is said", world.said("no room for the counters of 4 flows"), world.text())
+    told = world.status()["long_flows"]
+    checks.equal("and stands in the status", (2, 2, 4), (told["known"], told["most"], told["no_room"]))
     world.end()
     world.check(checks, "full")
     checks.equal("records of the others, there and back", [2] * 4,
@@ -478,6 +487,7 @@ def told_again(checks, lab):
     others = [r for r in world.sink.wait_flows(made + 2) if r["sourceTransportPort"] != long.port
               and r["destinationTransportPort"] != long.port]
     stand.each_once(checks, "told again", others, made)
+    checks.true("what was told again is counted", world.status()["flows"]["duplicates"] > 50, world.status()["flows"])
     checks.equal("exit status", 0, daemon.stop())
     stand.valid(checks, "told again", world.sink)
 
