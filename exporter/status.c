@@ -82,6 +82,7 @@ static const struct row rows[] = {
 	{ "flows", "present_at_start", "that were there before", NUMBER, IN(status, source.present_at_start) },
 	{ "flows", "labels_lost", "that lost their labels", NUMBER, IN(status, source.labels_lost) },
 	{ "flows", "duplicates", "ends told twice, dropped", NUMBER, IN(status, flows.duplicates) },
+	{ "flows", "late", "shown after their end, ignored", NUMBER, IN(status, flows.late) },
 
 	{ "long_flows", "known", "known", NUMBER, IN(status, long_flows) },
 	{ "long_flows", "most", "that there may be", NUMBER, IN(status, max_long_flows) },
