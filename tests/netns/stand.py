@@ -202,7 +202,7 @@ def place(configuration, live, run):
 
 
 class Daemon:
-    """peerflowd in a namespace; what it tells the service manager is kept in states."""
+    """peerflowd in a namespace; what it tells the service manager is kept in states, but for descriptors."""
 
     number = 0
 
@@ -246,7 +246,8 @@ class Daemon:
     def read_states(self):
         with contextlib.suppress(TimeoutError):
             while True:
-                self.states += self._notify.recv(4096).decode().split("\n")
+                said = self._notify.recv(4096).decode().split("\n")
+                self.states += [line for line in said if not line.startswith("FD")]
         return self.states
 
     def wait_state(self, state, count, seconds=10):
