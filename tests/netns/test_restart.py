@@ -12,6 +12,7 @@ import collections
 import contextlib
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -24,7 +25,8 @@ import time
 import lib
 import stand
 
-TRUTH = os.environ.get("TRUTH", str(stand.BUILD / "tests" / "truth"))
+TOOLS = pathlib.Path(os.environ.get("TRAFFIC", str(stand.BUILD / "tests" / "traffic"))).parent
+TRUTH, STRIKE = str(TOOLS / "truth"), str(TOOLS / "strike")
 KILLS = int(os.environ.get("PEERFLOW_KILLS", "8"))
 RATE = int(os.environ.get("PEERFLOW_RATE", "2000"))
 LONG = 100                  # flows that go on all the time
@@ -83,6 +85,7 @@ class Supervisor:
         self.socket.settimeout(0.05)
         self.stored = {}
         self.states = []
+        self.struck = 0
         self.program = None
         self.programs = []
 
@@ -121,15 +124,25 @@ class Supervisor:
             return any("READY" in said for said in self.states)
         lib.wait_until(is_ready, 20, "peerflowd is ready")
 
-    def make_busy(self, chance):
-        """Has it in the middle of much work: thousands of flows that ended while it was stopped."""
+    def pause(self, chance):
+        """When it goes on it has much to do: thousands of flows ended while it was stopped."""
         self.program.process.send_signal(signal.SIGSTOP)
         time.sleep(chance.uniform(0.2, 1))
         self.program.process.send_signal(signal.SIGCONT)
-        time.sleep(chance.uniform(0, 0.03))
 
-    def kill(self):
-        self.program.process.kill()
+    def kill(self, chance):
+        """At any time, or some instructions after it has received or sent something."""
+        if chance.random() < 0.5:
+            self.pause(chance)
+        if chance.random() < 0.25:
+            time.sleep(chance.uniform(0, 0.03))
+            self.program.process.kill()
+        else:
+            steps = int(10 ** chance.uniform(0, 5))
+            said = subprocess.run([STRIKE, str(self.program.process.pid), "--call",
+                                   chance.choice(("recvmmsg", "sendmmsg")), "--times", str(chance.randrange(1, 8)),
+                                   "--steps", str(steps)], stdout=subprocess.PIPE, check=False).stdout
+            self.struck += said == b"struck\n"
         self.program.process.wait()
         self.listen()
 
@@ -344,20 +357,20 @@ def killed(checks, lab):
     trial.traffic()
     for _ in range(KILLS):
         time.sleep(chance.uniform(0, 3))
-        if chance.random() < 0.6:
-            trial.supervisor.make_busy(chance)
-        trial.supervisor.kill()
+        trial.supervisor.kill(chance)
         time.sleep(chance.choice((0, chance.uniform(0, 1))))
         trial.supervisor.start(wait=False)
-        if chance.random() < 0.3:
-            time.sleep(chance.uniform(0, 0.2))
-            trial.supervisor.kill()
+        if chance.random() < 0.4:
+            time.sleep(chance.uniform(0, 0.1))
+            trial.supervisor.kill(chance)
             trial.supervisor.start()
         else:
             trial.supervisor.wait_ready()
     time.sleep(1)
     trial.settle()
     checks.equal("killed: exit status of the last", 0, trial.supervisor.stop())
+    print(f"# {len(trial.supervisor.programs)} processes, {trial.supervisor.struck} killed between two instructions that "
+          "matter")
     nothing_lost(checks, "killed", trial)
     trial.judge(checks, "killed")
 
