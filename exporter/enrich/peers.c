@@ -24,11 +24,12 @@ refuse(const struct reader *reader, const char *word, const char *what)
 	return false;
 }
 
+/* Besides those of spaces. */
 static bool
-has_control(const char *text)
+has_control(const char *text, const char *spaces)
 {
 	for (; *text; text = g_utf8_next_char(text))
-		if (g_unichar_iscntrl(g_utf8_get_char(text)))
+		if (g_unichar_iscntrl(g_utf8_get_char(text)) && !strchr(spaces, *text))
 			return true;
 	return false;
 }
@@ -109,8 +110,10 @@ take_key(const struct reader *reader, char **text, char *owned[WORDS])
 {
 	const struct key *key = find_key(*text);
 
-	if (!key)
+	if (!key) {
+		(*text)[strcspn(*text, " \t")] = '\0';
 		return refuse(reader, *text, "stands behind key=value and is none of id= user= groups=");
+	}
 	*text += strlen(key->text);
 	const char *value = take_value(text);
 	if (!value)
@@ -120,7 +123,7 @@ take_key(const struct reader *reader, char **text, char *owned[WORDS])
 	owned[key->word] = key->word == WORD_GROUPS ? spread(value) : g_strdup(value);
 	if (!*owned[key->word])
 		return refuse(reader, key->text, "has nothing behind it");
-	if (has_control(owned[key->word]))
+	if (has_control(owned[key->word], ""))
 		return refuse(reader, "the line", "holds a control character");
 	if (strlen(owned[key->word]) > ROSTER_TEXT)
 		return refuse(reader, key->text, "has more than 255 octets behind it");
@@ -148,7 +151,7 @@ take_entry(const struct reader *reader, const char *word, char *name)
 	g_autofree char *words = g_strdup(rest);
 	*rest = '\0';
 	g_strstrip(name);
-	if (has_control(name))
+	if (has_control(name, "") || has_control(words, "\t"))
 		return refuse(reader, "the line", "holds a control character");
 	if (!read_prefix(word, &prefix))
 		return refuse(reader, word, "is no address or prefix (with nothing set beyond its length)");
@@ -195,7 +198,7 @@ parse_line(const struct reader *reader, char *text, size_t size)
 	char *name = text + strcspn(text, " \t");
 	if (*name)
 		*name++ = '\0';
-	if (has_control(text))
+	if (has_control(text, ""))
 		return refuse(reader, "the line", "holds a control character");
 	return take_entry(reader, text, name);
 }
