@@ -22,6 +22,7 @@
 #include "output.h"
 #include "plain.h"
 #include "region.h"
+#include "source/filter.h"
 #include "source/links.h"
 #include "source/routes.h"
 #include "source/settings.h"
@@ -738,12 +739,27 @@ reopen_sockets(struct exporter *exporter)
 }
 
 static bool
+passes(const struct flow *flow, void *filter)
+{
+	return filter_passes(filter, flow);
+}
+
+/* What another filter leaves out the source will show no more: that must not look as if it were lost. */
+static void
+sift_flows(struct exporter *exporter, struct source_filter *filter)
+{
+	flows_sift(exporter->flows, passes, filter);
+}
+
+static bool
 reconfigure_source(struct exporter *exporter, const struct config *config, GError **error)
 {
 	struct source_options options;
 
 	fill_source_options(&options, config);
 	bool good = source_reconfigure(exporter->source, &options, error);
+	if (good)
+		sift_flows(exporter, &options.filter);
 	clear_source_options(&options);
 	return good;
 }
@@ -916,6 +932,7 @@ open_source(struct exporter *exporter, GError **error)
 
 	fill_source_options(&options, exporter->config);
 	tell_away(exporter);
+	sift_flows(exporter, &options.filter);
 	options.memory = journal_events(exporter->journal);
 	options.replay = journal_replay(exporter->journal);
 	options.stored_fd = exporter->stored_fd;

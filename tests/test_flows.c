@@ -410,6 +410,40 @@ test_unwanted(void)
 	flows_close(flows);
 }
 
+static bool
+is_even(const struct flow *flow, void *data)
+{
+	CU_ASSERT_PTR_EQUAL(data, &store);
+	CU_ASSERT_EQUAL(flow->protocol, IPPROTO_UDP);
+	return flow->original.source.word[0] % 2 == 0;
+}
+
+/* What a narrower filter leaves out is not gone. */
+static void
+test_sift(void)
+{
+	struct flows *flows = new_flows(100);
+	struct flow flow[FLOWS_BATCH];
+	struct tally tally;
+	size_t at = 0;
+
+	for (uint32_t i = 0; i < FLOWS_BATCH; i++)
+		flow[i] = flow_of(i, 60000, 1);
+	CU_ASSERT_EQUAL(look(flows, flow, FLOWS_BATCH), FLOWS_BATCH);
+	flows_sift(flows, is_even, &store);
+	CU_ASSERT_EQUAL(flows_fill(flows).long_flows, FLOWS_BATCH / 2);
+	flow[0] = flow_of(2, 70000, 3);
+	flow[1] = flow_of(3, 70000, 3);
+	CU_ASSERT_EQUAL(end(flows, flow, 2), 2);
+	CU_ASSERT(counted(&flow[0], 2, 2));
+	CU_ASSERT(counted(&flow[1], 3, 3));
+	for (unsigned walk = 0; walk < 3; walk++)
+		flows_walked(flows, true, true);
+	flows_gone(flows, &at, flow, &tally);
+	CU_ASSERT_EQUAL(tally.n, FLOWS_BATCH / 2 - 1);
+	flows_close(flows);
+}
+
 /* Nobody is warned of in a test. */
 static void
 swallow(const char *domain, GLogLevelFlags level, const char *message, void *data)
@@ -430,6 +464,7 @@ main(void)
 		{ "memory ends", test_no_memory },
 		{ "ordinary memory", test_ordinary_memory },
 		{ "flows that are not wanted", test_unwanted },
+		{ "flows that a filter leaves out", test_sift },
 		CU_TEST_INFO_NULL,
 	};
 

@@ -126,6 +126,12 @@ flows_configure(struct flows *flows, const struct flows_options *options)
 		g_warning("out of memory: max-long-flows stays as it was");
 }
 
+void
+flows_sift(struct flows *flows, bool (*keep)(const struct flow *flow, void *data), void *data)
+{
+	pool_sift(flows->pool, keep, data);
+}
+
 const struct flows_counters *
 flows_counters(const struct flows *flows)
 {

@@ -46,6 +46,9 @@ void flows_close(struct flows *flows);
 /* Other long_flows and active_timeout from now on; the rest of the options is not looked at. */
 void flows_configure(struct flows *flows, const struct flows_options *options);
 
+/* Forgets long flows that nobody will hear of any more: those that keep is not true for. */
+void flows_sift(struct flows *flows, bool (*keep)(const struct flow *flow, void *data), void *data);
+
 const struct flows_counters *flows_counters(const struct flows *flows);
 
 /* What there is room for, what is in use, and how much memory that takes. */

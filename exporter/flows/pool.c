@@ -435,3 +435,17 @@ pool_gone(struct pool *pool, size_t *at, struct flow *flow, uint64_t *hash, uint
 	}
 	return false;
 }
+
+void
+pool_sift(struct pool *pool, bool (*keep)(const struct flow *flow, void *data), void *data)
+{
+	for (size_t i = 0; i < pool->slots.chunks * CHUNK_SLOTS; i++) {
+		const struct slot *slot = slot_at(&pool->slots, i);
+		struct flow flow;
+		if (*missed_at(&pool->slots, i) == MISSED_FREE)
+			continue;
+		recall(slot, &flow);
+		if (!keep(&flow, data))
+			pool_forget(pool, &flow, identity_hash(&slot->identity, pool->options.key));
+	}
+}

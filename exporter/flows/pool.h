@@ -98,4 +98,7 @@ bool pool_walked(struct pool *pool, bool complete, bool certain);
  * its end. Its hash and the totals of the last look come with it. False: there are no more. *at is zero at first. */
 bool pool_gone(struct pool *pool, size_t *at, struct flow *flow, uint64_t *hash, uint64_t total[POOL_COUNTERS]);
 
+/* Forgets flows that are not to be kept. They are shown as pool_gone shows them. */
+void pool_sift(struct pool *pool, bool (*keep)(const struct flow *flow, void *data), void *data);
+
 #endif

@@ -416,6 +416,25 @@ def vanished(checks, lab):
     world.close(checks, "vanished")
 
 
+def filtered(checks, lab):
+    """Flows that another configuration leaves out are not taken for lost."""
+    world = World(lab)
+    daemon = world.daemon()
+    flows = [world.flow() for _ in range(3)]
+    beats(world, flows, 3)
+    told = {port: len(records) for port, records in world.records().items()}
+    checks.true("they are reported", len(told) == 3, told)
+    configuration = daemon.path.read_text(encoding="utf-8")
+    checks.true("left out", daemon.reload(configuration.replace(QUICK, QUICK + "ignore = 10.20.0.0/16\n")), daemon.text())
+    time.sleep(4)               # more than two sweeps
+    world.end()
+    time.sleep(0.5)
+    checks.equal("nothing is said of their ends", [], [r for port in world.flows for r in world.final(port)])
+    checks.equal("nor of any gap", 0, world.status()["long_flows"]["gone"])
+    checks.equal("none is known any more", 0, world.status()["long_flows"]["known"])
+    world.close(checks, "filtered")
+
+
 def clocks(checks, lab):
     """The clock is set, an hour forth and an hour back, twice, while flows go on, begin and end."""
     world = World(lab)
@@ -494,4 +513,5 @@ def told_again(checks, lab):
 
 if __name__ == "__main__":
     random.seed()
-    sys.exit(stand.run((intervals, restarted, killed, zeroed, uncounted, there_before, full, vanished, clocks, told_again)))
+    sys.exit(stand.run((intervals, restarted, killed, zeroed, uncounted, there_before, full, vanished, filtered, clocks,
+                        told_again)))
