@@ -519,7 +519,7 @@ static const struct option options[] = {
 	{ CONNTRACK, "max-long-flows", "65536", parse_quantity, IN(config, max_long_flows), .scale = &plain,
 	  .min = 0, .max = 4 << 20 },
 	{ CONNTRACK, "count-from", "first-look", parse_choice, IN(config, count_from_start), .words = beginnings },
-	{ CONNTRACK, "reap-share", "1%", parse_quantity, IN(config, reap_share), .scale = &percent, .min = 0, .max = 100 },
+	{ CONNTRACK, "reap-share", "2%", parse_quantity, IN(config, reap_share), .scale = &percent, .min = 0, .max = 100 },
 	{ CONNTRACK, "flows", "mesh", parse_choice, IN(config, flows), .words = flow_choices },
 	{ CONNTRACK, "reliable", "yes", parse_choice, IN(config, reliable), .words = no_yes },
 	{ CONNTRACK, "fuse", "80%", parse_quantity, IN(config, fuse), .scale = &percent, .min = 10, .max = 95 },

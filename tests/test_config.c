@@ -499,7 +499,7 @@ test_defaults(void)
 		"conntrack active-timeout 60\n"
 		"conntrack max-long-flows 65536\n"
 		"conntrack count-from 0\n"
-		"conntrack reap-share 1\n"
+		"conntrack reap-share 2\n"
 		"conntrack flows 0\n"
 		"conntrack reliable 1\n"
 		"conntrack fuse 80\n"
