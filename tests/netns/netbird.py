@@ -207,8 +207,9 @@ class Gateway:
                 request += data
             method, path = (request.decode("latin-1").split(" ") + ["", ""])[:2]
             name = path.rpartition("/")[2] if path.startswith("/daemon.DaemonService/") and method == "POST" else path
-            self.calls[name] += 1
-            self.ways.get(name, getattr(self, f"_{name}", self._unknown))(Answer(connection, self))
+            if request:         # whoever is stopped meanwhile goes without a word
+                self.calls[name] += 1
+                self.ways.get(name, getattr(self, f"_{name}", self._unknown))(Answer(connection, self))
         self._open.remove(connection)
 
     @staticmethod
