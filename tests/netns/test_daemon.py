@@ -152,10 +152,9 @@ def start_memory(checks, lab):
 
     loaded = 400000
     loaded = next(kib for kib in range(8000, 400000, 1000) if end(kib)[0] != "before main")
-    enough = next(kib for kib in range(loaded, 400000, 2000) if end(kib)[0] == 0)
-    # Where the threads have just begun, GLib itself ends the process if they take all there is: not looked at.
-    most = enough - 2000
-    for kib in (*range(loaded - 1000, most, max((most - loaded) // 100, 1)), 10 * enough):
+    # Where only the threads of the sources of names lack something, GLib itself ends the process: not looked at.
+    enough = next(kib for kib in range(loaded, 400000, 500) if any("names from" in line for line in end(kib)[2]))
+    for kib in (*range(loaded - 1000, enough - 1000, max((enough - loaded) // 100, 1)), 400000):
         kind, status, err = end(kib)
         ends[kind] = ends.get(kind, 0) + 1
         if kind == os.EX_OSERR:
