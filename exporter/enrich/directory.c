@@ -15,6 +15,9 @@ enum {
 	STEPS_MOST = 32,            /* of one prefix; what was before is not known any more */
 	RULES_MOST = 1024,
 	RIGHTS_MOST = UINT16_MAX,
+	BUCKETS = 1 << 16,          /* by the first 16 bits of an IPv4 address */
+	BUCKET_MANY = 4,            /* borders, from which on a bucket is divided by the next 8 bits */
+	PARTS = 256,
 	HUGE_PAGE = 2 << 20,
 };
 
@@ -47,6 +50,18 @@ struct slot6 {
 
 struct border {
 	uint64_t high, low;         /* host byte order */
+};
+
+/* From a border to the next one. */
+struct range4 {
+	uint32_t border;            /* host byte order */
+	uint32_t identity;          /* of the newest step */
+	uint64_t since;
+};
+
+struct bucket {
+	uint32_t first;             /* range whose border is not below it */
+	uint32_t parts;             /* index into directory.part, or zero: not divided */
 };
 
 /* What an identity needs to know besides its words. */
@@ -91,9 +106,10 @@ struct directory {
 	struct slot6 *slot6;
 	size_t mask6;
 
-	uint32_t *border4;          /* host byte order; the first is zero */
-	struct step *range4;        /* newest step from each border on */
-	uint32_t *bucket4;          /* how many borders lie below n << 16 */
+	struct range4 *range4;      /* the first begins at zero */
+	uint32_t *range_older4;     /* step before that in the range, seldom needed */
+	struct bucket *bucket4;     /* BUCKETS, and an end */
+	uint32_t *part4;            /* first ranges as in a bucket, PARTS and an end each */
 	struct border *border6;
 	struct step *range6;
 	size_t n_border6;
@@ -754,22 +770,67 @@ fill_borders6(struct directory *directory, const GArray *nodes)
 }
 
 static void
+fill_ranges4(struct directory *directory, const struct borders *borders)
+{
+	const uint32_t n = borders->at->len;
+
+	directory->range4 = g_new(struct range4, n);
+	directory->range_older4 = g_new(uint32_t, n);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct step *step = &directory->step[g_array_index(borders->step, uint32_t, i)];
+		const uint32_t border = g_array_index(borders->at, struct border, i).high >> 32;
+		directory->range4[i] = (struct range4){ border, step->identity, step->since };
+		directory->range_older4[i] = step->older;
+	}
+}
+
+/* The first range from at on whose border is not below the limit. */
+static uint32_t
+first_range(const struct directory *directory, uint32_t at, uint32_t n, uint64_t limit)
+{
+	while (at < n && directory->range4[at].border < limit)
+		at++;
+	return at;
+}
+
+static void
+divide(struct directory *directory, GArray *parts, uint32_t bucket, uint32_t n)
+{
+	uint32_t at = directory->bucket4[bucket].first;
+
+	directory->bucket4[bucket].parts = parts->len;
+	for (uint32_t part = 0; part <= PARTS; part++) {
+		at = first_range(directory, at, n, ((uint64_t)bucket << 16) + (part << 8));
+		g_array_append_val(parts, at);
+	}
+}
+
+static void
+fill_buckets4(struct directory *directory, uint32_t n)
+{
+	GArray *parts = g_array_new(false, true, sizeof(uint32_t));
+	uint32_t at = 0;
+
+	g_array_set_size(parts, PARTS + 1);     /* for those that are not divided */
+	directory->bucket4 = g_new0(struct bucket, BUCKETS + 1);
+	for (uint32_t bucket = 0; bucket <= BUCKETS; bucket++) {
+		at = first_range(directory, at, n, (uint64_t)bucket << 16);
+		directory->bucket4[bucket].first = at;
+	}
+	for (uint32_t bucket = 0; bucket < BUCKETS; bucket++)
+		if (directory->bucket4[bucket + 1].first - directory->bucket4[bucket].first > BUCKET_MANY)
+			divide(directory, parts, bucket, n);
+	directory->part4 = g_array_steal(parts, NULL);
+	g_array_free(parts, true);
+}
+
+static void
 fill_borders4(struct directory *directory, const GArray *nodes)
 {
 	struct borders borders = find_borders(nodes, 4);
-	const uint32_t n = borders.at->len;
-	uint32_t at = 0;
 
-	directory->border4 = g_new(uint32_t, n);
-	directory->bucket4 = g_new(uint32_t, 0x10001);
-	for (uint32_t i = 0; i < n; i++)
-		directory->border4[i] = g_array_index(borders.at, struct border, i).high >> 32;
-	for (uint32_t bucket = 0; bucket <= 0x10000; bucket++) {
-		while (at < n && directory->border4[at] >> 16 < bucket)
-			at++;
-		directory->bucket4[bucket] = at;
-	}
-	directory->range4 = copy_steps(directory, borders.step);
+	fill_ranges4(directory, &borders);
+	fill_buckets4(directory, borders.at->len);
 	g_array_free(borders.at, true);
 	g_array_free(borders.step, true);
 }
@@ -960,9 +1021,10 @@ directory_free(struct directory *directory)
 	if (!directory)
 		return;
 	void *blocks[] = { directory->name, directory->identity, directory->kind, directory->rights, directory->row,
-	                   directory->step, directory->slot4, directory->older4, directory->slot6, directory->border4, directory->range4,
-	                   directory->bucket4, directory->border6, directory->range6, directory->rule, directory->ports,
-	                   directory->set, directory->overlay, directory };
+	                   directory->step, directory->slot4, directory->older4, directory->slot6, directory->range4,
+	                   directory->range_older4, directory->bucket4, directory->part4, directory->border6,
+	                   directory->range6, directory->rule, directory->ports, directory->set, directory->overlay,
+	                   directory };
 
 	g_string_chunk_free(directory->text);
 	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++)
@@ -972,18 +1034,20 @@ directory_free(struct directory *directory)
 /* The hot path */
 
 /* Written so that no step of the search is a branch: which way it goes cannot be foreseen. */
-static inline const struct step *
+static inline const struct range4 *
 around4(const struct directory *directory, uint32_t address)
 {
-	const uint32_t *bucket = &directory->bucket4[address >> 16];
-	const uint32_t *border = directory->border4 + bucket[0] - (bucket[0] > 0);
+	const struct bucket *bucket = &directory->bucket4[address >> 16];
+	const uint32_t *part = &directory->part4[bucket->parts + (address >> 8) % PARTS];
+	const uint32_t first = bucket->parts ? part[0] : bucket[0].first, end = bucket->parts ? part[1] : bucket[1].first;
+	const struct range4 *range = directory->range4 + first - (first > 0);
 
-	for (uint32_t n = directory->border4 + bucket[1] - border; n > 1;) {
+	for (uint32_t n = directory->range4 + end - range; n > 1;) {
 		const uint32_t half = n / 2;
-		border = border[half] <= address ? border + half : border;
+		range = range[half].border <= address ? range + half : range;
 		n -= half;
 	}
-	return &directory->range4[border - directory->border4];
+	return range;
 }
 
 static inline const struct step *
@@ -1018,13 +1082,23 @@ found_in(const struct step *step)
 }
 
 static inline struct found
+find_range4(const struct directory *directory, uint32_t address, uint64_t time)
+{
+	const struct range4 *range = around4(directory, address);
+
+	if (FROM(range->since) > time)
+		return found_in(step_at(directory->step, directory->range_older4[range - directory->range4], time));
+	return (struct found){ range->identity, RIGHTS(range->since) };
+}
+
+static inline struct found
 find4(const struct directory *directory, const union address *address, uint64_t time)
 {
 	const size_t i = find_slot4(directory, address->word[0]);
 	const struct slot4 *slot = &directory->slot4[i];
 
 	if (!(slot->identity & TAKEN))
-		return found_in(range_at(directory, around4(directory, ntohl(address->word[0])), time));
+		return find_range4(directory, ntohl(address->word[0]), time);
 	if (FROM(slot->since) > time)
 		return found_in(step_at(directory->step, directory->older4[i], time));
 	return (struct found){ slot->identity & ~TAKEN, RIGHTS(slot->since) };
@@ -1069,6 +1143,10 @@ directory_prefetch(const struct directory *directory, const struct flow *flow)
 {
 	__builtin_prefetch(place_of(directory, flow->family, &flow->original.source));
 	__builtin_prefetch(place_of(directory, flow->family, &flow->reply.source));
+	if (flow->family != 4)
+		return;
+	__builtin_prefetch(&directory->bucket4[ntohl(flow->original.source.word[0]) >> 16]);
+	__builtin_prefetch(&directory->bucket4[ntohl(flow->reply.source.word[0]) >> 16]);
 }
 
 const struct names *
