@@ -317,7 +317,7 @@ def zeroed(checks, lab):
                 f"sent {busy.sent}, told {sums[busy.port]}")
     checks.equal("their records are marked", [True, True],
                  [any(r["recordGaps"] & RESET for r in records[f.port]) for f in (quiet, busy)])
-    checks.true("it is said", world.said("somebody zeroed the kernel's counters of [2-9] flows"), world.text())
+    checks.true("it is said", world.said("somebody zeroed the kernel's counters of [1-9] flows?"), world.text())
     world.close(checks, "zeroed")
 
 
@@ -381,7 +381,7 @@ def full(checks, lab):
     beats(world, flows, 4)
     early = [f for f in flows if world.records()[f.port]]
     checks.equal("so many are reported in intervals", 2, len(early))
-    checks.true("it is said", world.said("no room for the counters of 4 flows"), world.text())
+    checks.true("it is said", world.said("no room for the counters of [1-4] flows?"), world.text())
     told = world.status()["long_flows"]
     checks.equal("and stands in the status", (2, 2, 4), (told["known"], told["most"], told["no_room"]))
     world.end()
