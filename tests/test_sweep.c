@@ -191,7 +191,7 @@ test_table(void)
 	CU_ASSERT_FALSE(seen.report.dying);
 	const int64_t asked = g_get_monotonic_time();
 	await_sweeps(4);
-	CU_ASSERT_TRUE(g_get_monotonic_time() - asked < 900000);
+	CU_ASSERT_TRUE(g_get_monotonic_time() - asked < 3 * G_USEC_PER_SEC);
 	CU_ASSERT_EQUAL(seen.entries, 3300);
 	CU_ASSERT_TRUE(seen.in_order);
 	sweep_free(sweep);
