@@ -10,6 +10,7 @@ timers and waking up may; with UDP, NetFlow v9, TCP and a viewer connected.
 import mmap
 import pathlib
 import struct
+import time
 import sys
 
 import lib
@@ -34,6 +35,15 @@ class Counter:
         return struct.unpack_from("Q", self._memory)[0]
 
 
+def settled(counter):
+    """How many there are once the daemon has looked at its host, which it does some seconds after its start."""
+    before, end = -1, time.monotonic() + 30
+    while counter.value() != before and time.monotonic() < end:
+        before = counter.value()
+        time.sleep(4)
+    return before
+
+
 def allocations(checks, lab):
     if stand.SANITIZED:
         return checks.skip("allocations", "the sanitizers bring an allocator of their own")
@@ -48,7 +58,7 @@ def allocations(checks, lab):
         exporter="enterprise-number = 64512", netbird=f"peers-file = {peers}\nstatus = off\nwireguard = off",
         environment=counter.environment, await_sinks=[udp, v9, tcp])
     viewer = stand.viewer(lab, where, daemon.live, "--format", "csv", "--count", str(3 * FEW + MANY))
-    costs, total, start = [], 0, counter.value()
+    costs, total, start = [], 0, settled(counter)
     for count in (FEW, FEW, MANY, FEW):
         before = counter.value()
         total += where.generate(count, "--rate", "5000", "--snat")
