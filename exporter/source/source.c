@@ -573,19 +573,27 @@ source_open(const struct source_options *options, const struct source_handler *h
 	return g_steal_pointer(&source);
 }
 
+/* All there is, unless more comes than can be read in that time. */
+static void
+drain_until(struct source *source, int64_t until)
+{
+	while (drain(source) == EVENTS_MORE && g_get_monotonic_time() < until)
+		;
+}
+
 /* What waits in the table comes within a second at most, as soon as there is room. */
 static void
 drain_for_good(struct source *source)
 {
 	const int64_t until = g_get_monotonic_time() + LAST_PATIENCE;
 
-	do
-		while (drain(source) == EVENTS_MORE)
-			;
-	while (delivery_is_pending(source->delivery) && g_get_monotonic_time() < until && (g_usleep(LAST_PAUSE), true));
+	drain_until(source, until);
+	while (delivery_is_pending(source->delivery) && g_get_monotonic_time() < until) {
+		g_usleep(LAST_PAUSE);
+		drain_until(source, until);
+	}
 	delivery_leave(source->delivery);
-	while (drain(source) == EVENTS_MORE)
-		;
+	drain_until(source, until + LAST_PATIENCE);
 }
 
 void
