@@ -286,7 +286,7 @@ class Trial:
         template = self.lab.directory / "restart.template"
         template.write_text(TEMPLATE, encoding="utf-8")
         return (f"[exporter]\nobservation-domain-id = 77\ntemplate-directory = {lib.TEMPLATES}\nlive-socket = off\n"
-                f"status-socket = off\nruntime-directory = {self.directory}\n"
+                f"status-socket = off\nruntime-directory = {self.directory}\nstate-directory = off\n"
                 f"[conntrack]\nactive-timeout = {ACTIVE}s\nflows = all\n"
                 + stand.collector("udp", self.udp, template=template)
                 + stand.collector("tcp", self.tcp, template=template, records="biflow", retry="1s"))
