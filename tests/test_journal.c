@@ -19,12 +19,12 @@
 
 #include <glib.h>
 
+#include "steps.h"
 #include "suite.h"
 #include "transport/link.h"
 
 enum {
 	A_MESSAGE = 3,              /* numbers in a message, at most */
-	STEP_MOST = 211,            /* instructions between two processes that are killed by instruction */
 	KILLS = 150,                /* at random; PEERFLOW_KILLS sets another number */
 };
 
@@ -199,48 +199,32 @@ end(void)
 	close(collector);
 }
 
-/* Lets a child run for so many instructions. False if it came to its end before. */
-static bool
-step(pid_t child, unsigned n)
-{
-	int status;
-
-	waitpid(child, &status, 0);
-	for (unsigned i = 0; i < n; i++) {
-		ptrace(PTRACE_SINGLESTEP, child, NULL, NULL);
-		waitpid(child, &status, 0);
-		if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP)
-			return false;
-	}
-	return true;
-}
-
 /* ---- tests ---- */
 
+/* One killed on its way leaves something, the next one is killed while it clears up. */
 static void
 test_by_instruction(void)
 {
-	unsigned kills = 0;
-	bool more = true;
+	struct steps steps;
+	int status;
 
 	begin();
-	for (unsigned at = 1; more; at += g_random_int_range(1, STEP_MOST)) {
-		make(kills++ % 70);
-		/* One killed on its way leaves something, the next one is killed while it clears up. */
+	for (steps_begin(&steps); steps_more(&steps);) {
+		make(69 - steps.kills % 70);
 		pid_t child = fork();
 		if (!child) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 			run(true);
 		}
-		more = step(child, kills % 3 ? at : (unsigned)g_random_int_range(0, at + 1)) || at < 5000;
+		waitpid(child, &status, 0);
+		steps_run(&steps, child);
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 		collect();
 	}
-	CU_ASSERT(kills > 50);
-	CU_ASSERT(made > 1000);
-	printf("%u kills, %lu numbers ", kills, (unsigned long)made);
+	CU_ASSERT(made > steps.kills);
+	printf("%u kills in %u instructions, %lu numbers ", steps.kills, steps.way, (unsigned long)made);
 	end();
 }
 

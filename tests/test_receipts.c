@@ -20,6 +20,7 @@
 
 #include <glib.h>
 
+#include "steps.h"
 #include "suite.h"
 #include "transport/link.h"
 
@@ -27,7 +28,6 @@ enum {
 	WINDOW = 96,                /* messages under way: more than the receiver's buffer holds would be lost */
 	LONGEST = 600,              /* octets of a message */
 	ROUNDS = 250,               /* senders that are killed at random moments; PEERFLOW_KILLS sets another number */
-	STEP_MOST = 41,             /* instructions between two senders that are killed by instruction */
 };
 
 /* What the senders leave. */
@@ -268,42 +268,25 @@ run_at_random(bool stream)
 	close_receiver();
 }
 
-/* Runs the stopped child for so many instructions. False if it stopped, at the end of its work, before. */
-static bool
-step(pid_t child, unsigned n)
-{
-	int status;
-
-	for (unsigned i = 0; i < n; i++) {
-		ptrace(PTRACE_SINGLESTEP, child, NULL, NULL);
-		waitpid(child, &status, 0);
-		if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP)
-			return false;
-	}
-	return true;
-}
-
 static void
 run_by_instruction(bool stream)
 {
-	unsigned wrong = 0, kills = 0;
-	bool more = true;
+	struct steps steps;
+	unsigned wrong = 0;
 	int status;
 
 	begin(stream);
-	for (unsigned at = 0; more && wrong < 3; at += g_random_int_range(1, STEP_MOST)) {
+	for (steps_begin(&steps); steps_more(&steps) && wrong < 3;) {
 		pid_t child = start_sender(4, true);
 		waitpid(child, &status, 0);
 		CU_ASSERT_FATAL(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
-		more = step(child, at);
+		steps_run(&steps, child);
 		wrong += end_sender(child);
-		kills++;
 	}
 	CU_ASSERT_EQUAL(wrong, 0);
 	CU_ASSERT_EQUAL(receiver.wrong, 0);
-	CU_ASSERT(kills > 50);
 	CU_ASSERT(receiver.last > 0);
-	printf("%u kills, %lu messages ", kills, (unsigned long)receiver.last);
+	printf("%u kills in %u instructions, %lu messages ", steps.kills, steps.way, (unsigned long)receiver.last);
 	close_receiver();
 }
 
