@@ -7,7 +7,8 @@ Datagrams of known sizes through a router that translates them; the active timeo
 is the truth, and the kernel's counters are compared with it.
 
     sudo tests/netns/test_intervals.py [CASE ...]   PEERFLOWD: the program, if not build/peerflowd; KILLS: how often it
-                                                    is killed (6)"""
+                                                    is killed (6); MINUTES: how long "lasting" lasts (0.25); CLOCK=real:
+                                                    "clocks" sets the clock of this machine, not the daemon's alone"""
 
 import collections
 import contextlib
@@ -43,6 +44,8 @@ ENTERPRISE = "enterprise-number = 32473"
 QUICK = "active-timeout = 1\nreap-share = 100\n"
 NO_COUNTERS, NO_START, LOST_END, RESET, PARTIAL = 1, 2, 4, 8, 16
 KILLS = int(os.environ.get("KILLS", "6"))
+MINUTES = float(os.environ.get("MINUTES", "0.25"))
+REAL_CLOCK = os.environ.get("CLOCK") == "real"
 ACTIVE, LACK_OF_RESOURCES = 2, 5
 HEADERS = 28
 
@@ -349,6 +352,37 @@ def uncounted(checks, lab):
     world.close(checks, "uncounted")
 
 
+def lasting(checks, lab):
+    """Flows in whose middle everything happens that can happen on a router."""
+    world = World(lab)
+    daemon = world.daemon()
+    flows = [world.flow() for _ in range(3)]
+
+    def zero():
+        # What came since the last look would be lost.
+        checks.true("all is told before the counters are zeroed", all(world.wait_told(f) for f in flows), world.sums())
+        world.where.router.run("conntrack -L -z")
+
+    part = MINUTES * 60 / 5
+    for happens in (lambda: daemon.stop(), lambda: daemon.stop(signal.SIGKILL), zero,
+                    lambda: world.switch(acct=0), lambda: world.switch(acct=1)):
+        beats(world, flows, part)
+        happens()
+        if daemon.process.poll() is not None:
+            daemon = world.daemon()
+    beats(world, flows, 2)
+    kernel = world.kernel()
+    world.end()
+    world.check(checks, f"{MINUTES:g} minutes", flows)
+    gaps = {r["recordGaps"] for f in flows for r in world.records()[f.port]}
+    checks.equal("only that counters were zeroed is marked", {0, RESET}, gaps)
+    checks.true("the kernel had counted less, for it was zeroed", all(
+        0 < kernel[f.port][1][1].packets < f.sent[1].packets for f in flows), kernel)
+    for f in flows:
+        print(f"    {f.sent[1].packets} packets there, {f.sent[2].packets} back in {len(world.records()[f.port])} records")
+    world.close(checks, "lasting")
+
+
 def there_before(checks, lab):
     """Flows that were there before the daemon: counted from the first look, or from their start."""
     for setting in ("first-look", "start"):
@@ -439,14 +473,19 @@ def clocks(checks, lab):
     """The clock is set, an hour forth and an hour back, twice, while flows go on, begin and end."""
     world = World(lab)
     shift = lab.directory / "shift"
+    offset = time.time() - time.monotonic()
 
     def turn(seconds):
+        if REAL_CLOCK:
+            time.clock_settime(time.CLOCK_REALTIME, time.monotonic() + offset + seconds)
+            return
         with open(shift, "r+b" if shift.exists() else "wb") as file:
             file.write(struct.pack("=q", seconds))
 
     turn(0)
-    world.daemon(environment={"LD_PRELOAD": str(stand.PRELOAD / "shift_clock.so"), "SHIFT_CLOCK": str(shift),
-                              "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
+    world.daemon(environment=None if REAL_CLOCK else {
+        "LD_PRELOAD": str(stand.PRELOAD / "shift_clock.so"), "SHIFT_CLOCK": str(shift),
+        "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
     flows = [world.flow() for _ in range(3)]
     ended = []
     for hours in (0, 1, 0, -1, 1, -1, 0):
@@ -513,5 +552,5 @@ def told_again(checks, lab):
 
 if __name__ == "__main__":
     random.seed()
-    sys.exit(stand.run((intervals, restarted, killed, zeroed, uncounted, there_before, full, vanished, filtered, clocks,
-                        told_again)))
+    sys.exit(stand.run((intervals, restarted, killed, zeroed, uncounted, lasting, there_before, full, vanished, filtered,
+                        clocks, told_again)))
