@@ -23,6 +23,11 @@ fixbuf_leaves_archive()
 	library_leaves_home 'fixbuf/' archive
 }
 
+zstd_leaves_archive()
+{
+	library_leaves_home 'zstd' archive
+}
+
 gio_leaves_transport()
 {
 	library_leaves_home 'gio/' transport
@@ -71,8 +76,8 @@ work_is_unfinished()
 	own_files -exec grep -nHE '\<(TO[D]O|FIX[M]E|XX[X])\>' {} +
 }
 
-rules="netfilter_leaves_source fixbuf_leaves_archive gio_leaves_transport json_leaves_enrich stage_knows_neighbour
-       stage_has_no_rule licence_is_missing work_is_unfinished"
+rules="netfilter_leaves_source fixbuf_leaves_archive zstd_leaves_archive gio_leaves_transport json_leaves_enrich
+       stage_knows_neighbour stage_has_no_rule licence_is_missing work_is_unfinished"
 
 # Names each rule that is broken, with what breaks it.
 check()
@@ -93,6 +98,7 @@ offences='exporter/flows/x.c|#include <libmnl/libmnl.h>|netfilter_leaves_source
 exporter/x.c|#  include <libnetfilter_conntrack/libnetfilter_conntrack.h>|netfilter_leaves_source
 exporter/encode/x.h|#include "libnfnetlink/libnfnetlink.h"|netfilter_leaves_source
 exporter/encode/x.c|#include <fixbuf/public.h>|fixbuf_leaves_archive
+exporter/x.c|#include <zstd.h>|zstd_leaves_archive
 exporter/source/x.c|#include <gio/gio.h>|gio_leaves_transport
 exporter/source/x.c|#include <jansson.h>|json_leaves_enrich
 exporter/x.c|#include <jansson.h>|json_leaves_enrich
