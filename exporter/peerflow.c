@@ -126,6 +126,7 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "live", peerflow_live, "Show flows as they end" },
+	{ "flows", peerflow_flows, "Show archived flows" },
 	{ "status", peerflow_status, "Show how the daemon is, and what was lost" },
 	{ "hints", peerflow_hints, "Print what a collector needs to show all there is" },
 	{ "check", peerflow_check, "Say what is well on this host and what is not" },

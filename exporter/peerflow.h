@@ -13,6 +13,7 @@
 #define PEERFLOW_CONFIG "/etc/peerflow/exporter.conf"
 
 /* A sub-command with its own argc and argv. False: it failed, error says why, and its code is the exit status. */
+bool peerflow_flows(int argc, char **argv, GError **error);
 bool peerflow_live(int argc, char **argv, GError **error);
 bool peerflow_status(int argc, char **argv, GError **error);
 bool peerflow_hints(int argc, char **argv, GError **error);
