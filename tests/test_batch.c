@@ -10,6 +10,7 @@
 #include "suite.h"
 
 static struct batch batch;
+static uint8_t batch_octets[BATCH_OCTETS];
 
 enum { DOMAIN = 0x0a5a0001, SET = 256 };
 
@@ -23,6 +24,8 @@ begin(enum wire_protocol protocol, size_t limit)
 	batch.domain = DOMAIN;
 	batch.boot = boot;
 	batch.limit = limit;
+	batch.octets = batch_octets;
+	batch.capacity = sizeof batch_octets;
 	batch_restart(&batch);
 }
 

@@ -9,6 +9,7 @@
 #include "suite.h"
 
 static struct batch batch;
+static uint8_t batch_octets[BATCH_OCTETS];
 
 enum { DOMAIN = 0x64400001, ENTERPRISE = 0x00abcdef };
 
@@ -19,6 +20,8 @@ begin(enum wire_protocol protocol)
 	batch.protocol = protocol;
 	batch.domain = DOMAIN;
 	batch.limit = 1232;
+	batch.octets = batch_octets;
+	batch.capacity = sizeof batch_octets;
 	batch_restart(&batch);
 }
 

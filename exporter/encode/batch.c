@@ -104,7 +104,7 @@ batch_reserve(struct batch *batch, unsigned messages)
 	if (batch->n_taken)
 		recycle(batch);
 	return batch->n_closed + batch->open + messages <= BATCH_MESSAGES
-	       && batch->at + (messages + batch->open) * batch->limit <= BATCH_OCTETS;
+	       && batch->at + (messages + batch->open) * batch->limit <= batch->capacity;
 }
 
 static bool
@@ -174,7 +174,7 @@ static void
 write_header_ipfix(struct batch *batch, unsigned i, uint64_t now)
 {
 	const enum stream stream = batch->slot[i].stream;
-	struct cursor header = { batch->octets + batch->slot[i].start, batch->octets + BATCH_OCTETS, false };
+	struct cursor header = { batch->octets + batch->slot[i].start, batch->octets + batch->capacity, false };
 
 	put_u16(&header, WIRE_IPFIX);
 	put_u16(&header, batch->slot[i].length);
@@ -198,7 +198,7 @@ static void
 write_header_netflow9(struct batch *batch, unsigned i, uint64_t now)
 {
 	const enum stream stream = batch->slot[i].stream;
-	struct cursor header = { batch->octets + batch->slot[i].start, batch->octets + BATCH_OCTETS, false };
+	struct cursor header = { batch->octets + batch->slot[i].start, batch->octets + batch->capacity, false };
 
 	put_u16(&header, WIRE_NETFLOW9);
 	put_u16(&header, batch->slot[i].all_records);

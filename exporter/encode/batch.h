@@ -24,7 +24,7 @@ enum stream {
 
 enum {
 	BATCH_MESSAGES = 64,        /* as many segments as one UDP_SEGMENT send takes */
-	BATCH_OCTETS = 65536,
+	BATCH_OCTETS = 65536,       /* as large as one such send, for messages of a quarter of it at most */
 	SET_HEADER = 4,
 	SET_TEMPLATES_IPFIX = 2,
 	SET_OPTIONS_TEMPLATES_IPFIX = 3,
@@ -38,6 +38,7 @@ struct batch {
 	uint32_t domain;
 	uint64_t boot;              /* ms since 1970 at which NetFlow v9's sysUpTime is zero */
 	size_t limit;               /* largest message */
+	size_t capacity;            /* of octets */
 	uint32_t sequence[STREAMS];
 
 	struct {
@@ -60,7 +61,7 @@ struct batch {
 	uint64_t mark;              /* see encoder_mark */
 
 	struct message message[BATCH_MESSAGES];
-	uint8_t octets[BATCH_OCTETS];
+	uint8_t *octets;            /* the owner's */
 };
 
 /* Begins a session: nothing inside, sequences at zero. */
