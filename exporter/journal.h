@@ -49,7 +49,7 @@ enum {
 	JOURNAL_KEPT = JOURNAL_SLOTS - JOURNAL_BATCH,
 	JOURNAL_COLLECTORS = 32,
 	JOURNAL_NAME = 65,          /* octets of a collector's name, with its end */
-	JOURNAL_LAYOUT = 1,
+	JOURNAL_LAYOUT = 2,
 };
 
 struct journal_slot {

@@ -23,7 +23,8 @@ static const char *const words[] = {
 	"postNATDestinationIPv6Address", "postNAPTSourceTransportPort", "postNAPTDestinationTransportPort", "natType",
 	"octetDeltaCount", "packetDeltaCount", "reverseOctetDeltaCount", "reversePacketDeltaCount", "postOctetDeltaCount",
 	"postPacketDeltaCount", "flowStartMilliseconds", "flowEndMilliseconds", "flowStartSysUpTime", "flowEndSysUpTime",
-	"ingressInterface", "egressInterface", "flowDirection", "flowEndReason", "flowId", "biflowDirection", "userName",
+	"ingressInterface", "egressInterface", "flowDirection", "flowEndReason", "flowId", "biflowDirection",
+	"commonPropertiesId", "userName",
 	"ciscoUserName", "sourcePeerName", "destinationPeerName", "sourcePeerId", "destinationPeerId", "sourceUserName",
 	"destinationUserName", "sourceGroupNames", "destinationGroupNames", "sourceViaPeerName", "destinationViaPeerName",
 	"conntrackMark", "conntrackZone", "conntrackStatus", "conntrackState", "conntrackLabels",
@@ -245,7 +246,8 @@ test_views(void)
 {
 	static const char *const of_the_flow[] = {
 		"protocolIdentifier", "natType", "flowStartMilliseconds", "flowEndMilliseconds", "flowStartSysUpTime",
-		"flowEndSysUpTime", "flowEndReason", "flowId", "userName", "ciscoUserName", "conntrackMark", "conntrackZone",
+		"flowEndSysUpTime", "flowEndReason", "flowId", "commonPropertiesId", "userName", "ciscoUserName",
+		"conntrackMark", "conntrackZone",
 		"conntrackStatus", "conntrackState", "conntrackLabels", "conntrackStopMilliseconds", "recordGaps", "policyName",
 		"masqueraded",
 	};

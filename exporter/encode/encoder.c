@@ -7,6 +7,7 @@
 #include "encode/batch.h"
 #include "encode/cursor.h"
 #include "encode/options.h"
+#include "encode/properties.h"
 #include "encode/record.h"
 #include "error.h"
 
@@ -14,9 +15,11 @@ enum { KINDS = TEMPLATE_KINDS / 2 };    /* with uniflow or biflow settled */
 
 struct encoder {
 	struct encoder_options options;
-	struct template template[KINDS];
+	struct template template[KINDS + 1];    /* the last one, of common properties, may have no fields */
 	struct recipe original[KINDS];
 	struct recipe reply[KINDS];         /* unused for biflows */
+	struct recipe common;
+	struct properties *properties;      /* NULL: without */
 	bool has_own;                       /* some template holds OWN elements: type records are due */
 	size_t template_octets;             /* of all Template Records, those of options too */
 	size_t type_octets;                 /* of the type records */
@@ -53,11 +56,19 @@ fit_records(struct encoder *encoder, unsigned kind, size_t room)
 }
 
 static bool
+fit_common(struct encoder *encoder, size_t room)
+{
+	return 2 + template_record_octets(&encoder->template[KINDS]) <= room && recipe_fit(&encoder->common, room);
+}
+
+static bool
 fit_all(struct encoder *encoder, size_t message_size)
 {
 	const size_t room = room_of(encoder, message_size);
 
-	if (message_size > BATCH_OCTETS / 4 || room < OPTIONS_ROOM)
+	if (message_size > MIN(encoder->batch.capacity / 4, UINT16_MAX) || room < OPTIONS_ROOM)
+		return false;
+	if (encoder->properties && !fit_common(encoder, room))
 		return false;
 	for (unsigned kind = 0; kind < KINDS; kind++) {
 		if (template_record_octets(&encoder->template[kind]) > room)
@@ -73,6 +84,15 @@ has_own_elements(const struct template *template)
 {
 	for (unsigned i = 0; i < template->n_fields; i++)
 		if (template->field[i]->enterprise == ENTERPRISE_OWN)
+			return true;
+	return false;
+}
+
+static bool
+has_field(const struct template *template, const char *name)
+{
+	for (unsigned i = 0; i < template->n_fields; i++)
+		if (strcmp(template->field[i]->name, name) == 0)
 			return true;
 	return false;
 }
@@ -100,6 +120,48 @@ take_templates(struct encoder *encoder, const struct template_file *file, GError
 	return true;
 }
 
+static bool
+lists_properties(const struct encoder *encoder)
+{
+	for (unsigned kind = 0; kind < KINDS; kind++)
+		if (has_field(&encoder->template[kind], "commonPropertiesId"))
+			return true;
+	return false;
+}
+
+/* A collector could lose the record that says what a number means, and would then have no names or wrong ones. */
+static bool
+take_properties(struct encoder *encoder, const struct template_file *file, GError **error)
+{
+	const bool wanted = encoder->options.properties;
+
+	if (lists_properties(encoder) != wanted) {
+		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, wanted ? "%s: an archive's template needs commonPropertiesId"
+		            : "%s: commonPropertiesId is for the template of the archive alone", file->path);
+		return false;
+	}
+	if (!wanted)
+		return true;
+	encoder->properties = properties_new();
+	properties_template(&encoder->template[KINDS]);
+	recipe_init(&encoder->common, &encoder->template[KINDS], VIEW_ORIGINAL);
+	encoder->has_own = true;
+	encoder->template_octets += SET_HEADER + 2 + template_record_octets(&encoder->template[KINDS]);
+	return true;
+}
+
+/* Large messages are those of files, where a block begins with several. */
+static bool
+make_room(struct encoder *encoder, size_t message_size, GError **error)
+{
+	encoder->batch.capacity = message_size <= BATCH_OCTETS / 4 ? BATCH_OCTETS : 8 * message_size;
+	encoder->batch.octets = malloc(encoder->batch.capacity);
+	if (!encoder->batch.octets)
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for messages",
+		            encoder->batch.capacity);
+	return encoder->batch.octets != NULL;
+}
+
 struct encoder *
 encoder_new(const struct template_file *file, const struct encoder_options *options, GError **error)
 {
@@ -113,10 +175,11 @@ encoder_new(const struct template_file *file, const struct encoder_options *opti
 	encoder->batch.protocol = file->protocol;
 	encoder->batch.domain = options->domain;
 	encoder->batch.boot = options->boot;
-	if (!take_templates(encoder, file, error))
+	if (!make_room(encoder, options->message_size, error) || !take_templates(encoder, file, error)
+	    || !take_properties(encoder, file, error))
 		return NULL;
 	encoder->template_octets += options_template_octets();
-	encoder->type_octets = options_type_octets(encoder->template, KINDS);
+	encoder->type_octets = options_type_octets(encoder->template, KINDS + 1);
 	if (encoder->has_own && !options->enterprise) {
 		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG,
 		            "%s: its enterprise elements need enterprise-number in [exporter]", file->path);
@@ -135,6 +198,10 @@ encoder_new(const struct template_file *file, const struct encoder_options *opti
 void
 encoder_free(struct encoder *encoder)
 {
+	if (!encoder)
+		return;
+	properties_free(encoder->properties);
+	free(encoder->batch.octets);
 	free(encoder);
 }
 
@@ -142,6 +209,8 @@ void
 encoder_restart(struct encoder *encoder)
 {
 	batch_restart(&encoder->batch);
+	if (encoder->properties)
+		properties_restart(encoder->properties);
 }
 
 bool
@@ -190,16 +259,32 @@ is_original_due(const struct flow *flow, bool uniflow)
 	return !uniflow || flow->original.packets || flow->end_reason != END_ACTIVE;
 }
 
-bool
-encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names)
+/* The number of what is known of the flow, which is told before, if it was not. */
+static uint64_t
+add_properties(struct encoder *encoder, const struct flow *flow, const struct names *names)
+{
+	struct flow common = *flow;
+	struct measured measured;
+	bool fresh;
+
+	common.properties = properties_find(encoder->properties, flow, &fresh);
+	if (!fresh)
+		return common.properties;
+	measure(&measured, &encoder->common, &common, names);
+	uint8_t *at = batch_room(&encoder->batch, STREAM_FLOWS, OPTIONS_PROPERTIES, measured.octets);
+	recipe_write(&encoder->common, &common, names, measured.piece, encoder->batch.boot, at);
+	batch_commit(&encoder->batch, measured.octets, RECORD_OPTIONS);
+	return common.properties;
+}
+
+static void
+add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names)
 {
 	const unsigned kind = flow_kind(flow);
 	const bool uniflow = encoder->options.records & TRAIT_UNIFLOW;
 	const bool first = is_original_due(flow, uniflow), second = uniflow && flow->reply.packets;
 	struct measured original, reply;
 
-	if (!batch_reserve(&encoder->batch, 2))
-		return false;
 	original.octets = reply.octets = 0;
 	if (first)
 		measure(&original, &encoder->original[kind], flow, names);
@@ -215,7 +300,28 @@ encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct 
 		add_record(encoder, &reply, flow, names);
 		batch_count(&encoder->batch, flow->reply.packets, flow->reply.octets);
 	}
+}
+
+bool
+encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names)
+{
+	if (!batch_reserve(&encoder->batch, encoder->properties ? 3 : 2))
+		return false;
+	if (!encoder->properties) {
+		add_flow(encoder, flow, names);
+		return true;
+	}
+	struct flow numbered = *flow;
+	numbered.properties = add_properties(encoder, flow, names);
+	add_flow(encoder, &numbered, names);
 	return true;
+}
+
+void
+encoder_forget_names(struct encoder *encoder)
+{
+	if (encoder->properties)
+		properties_forget(encoder->properties);
 }
 
 void
@@ -232,18 +338,42 @@ messages_of(const struct encoder *encoder, size_t octets)
 	return 2 + 2 * octets / room_of(encoder, encoder->batch.limit);
 }
 
-bool
-encoder_add_templates(struct encoder *encoder)
+static void
+add_templates(struct encoder *encoder)
 {
 	struct batch *batch = &encoder->batch;
 
-	if (!batch_reserve(batch, messages_of(encoder, encoder->template_octets)))
-		return false;
 	batch_end_message(batch);
 	for (unsigned kind = 0; kind < KINDS; kind++)
 		template_record_add(batch, &encoder->template[kind], encoder->options.enterprise);
+	if (encoder->properties)
+		options_template_record_add(batch, &encoder->template[KINDS], encoder->options.enterprise);
 	options_add_templates(batch, encoder->has_own ? encoder->options.enterprise : 0);
 	batch_end_message(batch);
+}
+
+bool
+encoder_add_templates(struct encoder *encoder)
+{
+	if (!batch_reserve(&encoder->batch, messages_of(encoder, encoder->template_octets)))
+		return false;
+	add_templates(encoder);
+	return true;
+}
+
+bool
+encoder_begin_block(struct encoder *encoder)
+{
+	struct batch *batch = &encoder->batch;
+
+	if (!batch_reserve(batch, messages_of(encoder, encoder->template_octets)
+	                          + messages_of(encoder, encoder->type_octets)))
+		return false;
+	add_templates(encoder);
+	if (encoder->has_own)
+		options_add_types(batch, encoder->template, KINDS + 1, encoder->options.enterprise);
+	if (encoder->properties)
+		properties_restart(encoder->properties);
 	return true;
 }
 
@@ -256,7 +386,7 @@ encoder_add_types(struct encoder *encoder)
 		return true;
 	if (!batch_reserve(batch, messages_of(encoder, encoder->type_octets)))
 		return false;
-	options_add_types(batch, encoder->template, KINDS, encoder->options.enterprise);
+	options_add_types(batch, encoder->template, KINDS + 1, encoder->options.enterprise);
 	return true;
 }
 

@@ -34,6 +34,7 @@ struct encoder_options {
 	uint32_t enterprise;        /* the operator's number for OWN elements, or zero: there is none */
 	uint16_t message_size;      /* largest message in octets */
 	uint64_t boot;              /* ms since 1970 from which NetFlow v9 counts sysUpTime */
+	bool properties;            /* strings stand once in records of their own (RFC 5473): for files, where nothing is lost */
 };
 
 /* What the Exporting Process has done (IANA IEs 40 to 42), as sent in Observation Domain 0. */
@@ -51,7 +52,8 @@ struct interface_name {
 struct encoder;
 
 /* The file is read only here and may be freed afterwards. Fails with EX_CONFIG if the options do not suit the file: no
- * template of that kind, OWN elements without an enterprise number, a template or record larger than a message. */
+ * template of that kind, OWN elements without an enterprise number, a template or record larger than a message, or
+ * commonPropertiesId where properties is not set or the other way round. */
 struct encoder *encoder_new(const struct template_file *file, const struct encoder_options *options, GError **error);
 
 void encoder_free(struct encoder *encoder);
@@ -70,6 +72,16 @@ bool encoder_set_message_size(struct encoder *encoder, size_t octets);
  * original while the flow goes on (END_ACTIVE). The pair stands in one message, unless one record alone takes more than
  * half of the largest. */
 bool encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names);
+
+/* With properties, a flow has the number of a record that stands before it in the same Observation Domain and says all
+ * strings of fields.def about it: who was at both ends, and the policy. Number zero has none: nothing is known. */
+
+/* Begins a part of a file that can be read alone: a message that begins with the templates, the types of OWN elements,
+ * and from here on properties are told anew and numbered from one. */
+bool encoder_begin_block(struct encoder *encoder);
+
+/* Flows come with indexes of other names from now on. */
+void encoder_forget_names(struct encoder *encoder);
 
 /* Flows are counted by whoever adds them: mark is the number of the last one that was added, or left out. Each message
  * tells the last mark that was set while it, or one before it, was open. */

@@ -133,6 +133,21 @@ template_record_add(struct batch *batch, const struct template *template, uint32
 	batch_end_set(batch);
 }
 
+void
+options_template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise)
+{
+	uint8_t record[6 + 8 * TEMPLATE_FIELDS];
+	struct cursor at = { record, record + sizeof record, false };
+
+	put_u16(&at, template->id);
+	put_u16(&at, template->n_fields);
+	put_u16(&at, 1);
+	for (unsigned i = 0; i < template->n_fields; i++)
+		put_field_specifier(&at, template->field[i], enterprise);
+	add_record(batch, STREAM_FLOWS, set_of_templates(batch, true), record, &at, RECORD_TEMPLATE);
+	batch_end_set(batch);
+}
+
 size_t
 options_template_octets(void)
 {
@@ -361,8 +376,8 @@ void
 options_add_who(struct batch *batch, const struct names_row *row, const struct names *names, size_t room)
 {
 	const size_t address = row->family == 4 ? 4 : 16;
-	const uint16_t limit = word_limit(names, row->identity, room - address - 1);
 	uint8_t record[BATCH_OCTETS / 4];
+	const uint16_t limit = word_limit(names, row->identity, MIN(room, sizeof record) - address - 1);
 	struct cursor at = { record, record + sizeof record, false };
 
 	put_octets(&at, &row->address, address);

@@ -14,6 +14,7 @@
 
 /* Ids of the options templates, the same in every release. */
 enum {
+	OPTIONS_PROPERTIES = 278,
 	OPTIONS_DOMAIN = 279,
 	OPTIONS_INTERFACES = 280,
 	OPTIONS_STATISTICS = 281,
@@ -43,6 +44,9 @@ extern const unsigned n_own_elements;
 
 size_t template_record_octets(const struct template *template);
 void template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise);
+
+/* The same of an options template whose first field is its scope, in the flows' domain. */
+void options_template_record_add(struct batch *batch, const struct template *template, uint32_t enterprise);
 
 /* Upper bounds of what options_add_templates and options_add_types write, Set headers included. */
 size_t options_template_octets(void);
