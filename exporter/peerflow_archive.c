@@ -134,6 +134,7 @@ peerflow_archive_flow(const struct scan_record *record)
 {
 	return (struct print_flow){
 		.flow = &record->flow, .names = record->names, .ingress = record->ingress, .egress = record->egress,
+		.router = record->domain_name,
 	};
 }
 

@@ -64,7 +64,7 @@ terminal_columns(void)
 }
 
 static bool
-live_run(const char *path, enum print_format format, const struct query *query, int64_t count, GError **error)
+live_run(const char *path, struct printer *printer, const struct query *query, int64_t count, GError **error)
 {
 	int fd = peerflow_connect(path, error);
 	if (fd < 0)
@@ -77,10 +77,7 @@ live_run(const char *path, enum print_format format, const struct query *query, 
 	}
 	peerflow_handle_signals(fd);
 	struct reader *reader = reader_new(stream, path, READER_LOCAL_ENTERPRISE);
-	struct printer *printer = printer_new(format);
-	printer_fold(printer, terminal_columns());
 	bool good = live_print(reader, printer, query, count, error);
-	printer_free(printer);
 	reader_free(reader);
 	fclose(stream);
 	return good;
@@ -92,12 +89,14 @@ peerflow_live(int argc, char **argv, GError **error)
 	g_auto(GStrv) words = NULL;
 	g_autofree char *path = NULL;
 	g_autofree char *format_name = NULL;
+	g_autofree char *fields = NULL;
 	enum print_format format = PRINT_TABLE;
 	gint64 count = 0;
 	const GOptionEntry entries[] = {
 		{ "socket", 's', 0, G_OPTION_ARG_FILENAME, &path, "Where peerflowd shows its flows (" LIVE_SOCKET ")",
 		  "PATH" },
 		{ "format", 'f', 0, G_OPTION_ARG_STRING, &format_name, "table, csv or json (table)", "FORMAT" },
+		{ "fields", 'F', 0, G_OPTION_ARG_STRING, &fields, "Only these columns, by the names of csv's", "A,B,..." },
 		{ "count", 'n', 0, G_OPTION_ARG_INT64, &count, "End after so many flows that were shown (0: do not)", "N" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &words, NULL, "[QUERY]" },
 		{ 0 },
@@ -117,5 +116,9 @@ peerflow_live(int argc, char **argv, GError **error)
 	g_autoptr(query_t) query = peerflow_query(words, error);
 	if (!query)
 		return false;
-	return live_run(path ? path : LIVE_SOCKET, format, query, count ? count : -1, error);
+	g_autoptr(printer_t) printer = printer_new(format);
+	if (fields && !printer_choose(printer, fields, error))
+		return false;
+	printer_fold(printer, terminal_columns());
+	return live_run(path ? path : LIVE_SOCKET, printer, query, count ? count : -1, error);
 }

@@ -19,7 +19,7 @@ static void
 ask(const struct query *query)
 {
 	struct flow flow = { .family = 4, .protocol = 6, .state = 3, .translation = 3, .initiator = 1, .end_reason = 1 };
-	const struct print_flow print = { &flow, &names, "eth0", NULL };
+	const struct print_flow print = { &flow, &names, "eth0", NULL, "router" };
 
 	query_matches(query, &print);
 	flow.family = 6;

@@ -89,7 +89,7 @@ check_flow(enum print_format format, const struct flow *flow, const char *expect
 {
 	struct printer *printer = printer_new(format);
 
-	check_line(printer, &(struct print_flow){ flow, &names, "wt0", NULL }, expected);
+	check_line(printer, &(struct print_flow){ flow, &names, "wt0", NULL, NULL }, expected);
 	printer_free(printer);
 }
 
@@ -168,7 +168,7 @@ test_folded(void)
 	for (unsigned columns = needed - 1; columns <= needed; columns++) {
 		struct printer *printer = printer_new(PRINT_TABLE);
 		printer_fold(printer, columns);
-		check_line(printer, &(struct print_flow){ &flow, &names, NULL, NULL }, columns < needed ? below : beside);
+		check_line(printer, &(struct print_flow){ &flow, &names, NULL, NULL, NULL }, columns < needed ? below : beside);
 		printer_free(printer);
 	}
 }
@@ -185,9 +185,9 @@ test_widths(void)
 		"END (LOCAL TIME)         DURATION  PROTO     INITIATOR                  RESPONDER                 SENT  PKTS  "
 		"RECEIVED  PKTS  REASON  TRANSLATED TO\n");
 	struct flow narrow = make(&rows[3]), wide = make(&rows[12]);
-	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL }, rows[3].line);
-	check_line(printer, &(struct print_flow){ &wide, &names, NULL, NULL }, rows[12].line);
-	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL },
+	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL, NULL }, rows[3].line);
+	check_line(printer, &(struct print_flow){ &wide, &names, NULL, NULL, NULL }, rows[12].line);
+	check_line(printer, &(struct print_flow){ &narrow, &names, NULL, NULL, NULL },
 	           TABLE("tcp       100.90.0.1:40002                 ", "10.30.0.30:5432      ",
 	                 SAME "   SNAT 10.30.0.1:40002"));
 	printer_free(printer);
@@ -211,7 +211,7 @@ test_gaps(void)
 		"\"source_address\":\"100.90.0.7\",\"source_port\":51821,"
 		"\"destination_address\":\"10.20.0.20\",\"destination_port\":443,\"ingress_interface\":\"wt0\","
 		"\"ingress_index\":2,\"egress_index\":3,\"direction\":\"ingress\",\"mark\":113936,\"zone\":0,\"status\":0,"
-		"\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"end_reason\":\"evicted\",\"flow_id\":\"0d6fd7d1a3b4c5d6\","
+		"\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"tcp_flags\":\"0x13\",\"end_reason\":\"evicted\",\"flow_id\":\"0d6fd7d1a3b4c5d6\","
 		"\"gaps\":\"no_counters no_start\"}\n");
 	flow = make(&rows[1]);
 	flow.gaps = GAP_LOST_END | GAP_RESET | GAP_PARTIAL;
@@ -220,7 +220,7 @@ test_gaps(void)
 	g_autoptr(GString) line = g_string_new(NULL);
 	printer_flow(printer, &print, line);
 	printer_free(printer);
-	CU_ASSERT_TRUE(g_str_has_suffix(line->str, ",lost_end reset partial\n"));
+	CU_ASSERT_TRUE(g_str_has_suffix(line->str, ",lost_end reset partial,\n"));
 }
 
 static struct flow
@@ -249,28 +249,116 @@ test_csv(void)
 		"translated_source_port,translated_destination_address,translated_destination_port,masqueraded,icmp_type,icmp_code,"
 		"octets_from_initiator,packets_from_initiator,octets_from_responder,packets_from_responder,"
 		"ingress_interface,ingress_index,egress_interface,egress_index,direction,mark,zone,labels,status,state,"
-		"tcp_state,end_reason,stop,stop_ms,flow_id,gaps\n";
+		"tcp_state,tcp_flags,end_reason,stop,stop_ms,flow_id,gaps,router\n";
 	struct printer *printer = printer_new(PRINT_CSV);
 	g_autoptr(GString) out = g_string_new(NULL);
 	struct flow flow = full(), echo = make(&rows[10]), named = make(&rows[15]);
 
 	printer_header(printer, out);
 	CU_ASSERT_STRING_EQUAL(out->str, header);
-	check_line(printer, &(struct print_flow){ &flow, &names, "wan,0", "wt0" },
+	check_line(printer, &(struct print_flow){ &flow, &names, "wan,0", "wt0", NULL },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,tcp,6,,alice,"
 		",,,,,,,,,,,,,,,203.0.113.9,40004,198.51.100.1,8080,snat+dnat,100.90.0.1,40004,100.90.0.7,80,,,,273,5,5268,6,"
-		"\"wan,0\",2,wt0,3,egress,113936,7,80000000000000000000000000000001,446,7,TIME_WAIT,ended,"
-		"2026-08-22T12:05:22.117Z,1787400322117,0d6fd7d1a3b4c5d6,\n");
-	check_line(printer, &(struct print_flow){ &echo, &names, NULL, NULL },
+		"\"wan,0\",2,wt0,3,egress,113936,7,80000000000000000000000000000001,446,7,TIME_WAIT,0x13,ended,"
+		"2026-08-22T12:05:22.117Z,1787400322117,0d6fd7d1a3b4c5d6,,\n");
+	check_line(printer, &(struct print_flow){ &echo, &names, NULL, NULL, NULL },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,icmp,1,,crm-db,"
-		",,,,,,,,,,site-b,,,,,100.90.0.7,,10.20.0.20,,snat,10.20.0.1,,10.20.0.20,,,8,0,273,5,5268,6,,2,,3,ingress,113936,0,,0,0,,"
-		"ended,,,0d6fd7d1a3b4c5d6,\n");
-	check_line(printer, &(struct print_flow){ &named, &names, NULL, NULL },
+		",,,,,,,,,,site-b,,,,,100.90.0.7,,10.20.0.20,,snat,10.20.0.1,,10.20.0.20,,,8,0,273,5,5268,6,,2,,3,ingress,113936,0,,0,0,,,"
+		"ended,,,0d6fd7d1a3b4c5d6,,\n");
+	check_line(printer, &(struct print_flow){ &named, &names, NULL, NULL, NULL },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,,89,"
 		"\"a\xef\xbf\xbd[2Jb\xef\xbf\xbd,\"\"c\"\"\",,,,,,,,,,,,,,,,,"
 		"10.20.0.20,,10.30.0.30,,,,,,,,,,273,5,5268,6,,2,,3,ingress,113936,"
-		"0,,0,0,,ended,,,0d6fd7d1a3b4c5d6,\n");
+		"0,,0,0,,,ended,,,0d6fd7d1a3b4c5d6,,\n");
 	printer_free(printer);
+}
+
+static void
+check_chosen(enum print_format format, const char *list, const struct print_flow *flow, const char *expected)
+{
+	g_autoptr(printer_t) printer = printer_new(format);
+	g_autoptr(GString) out = g_string_new(NULL);
+	g_autoptr(GError) error = NULL;
+
+	CU_ASSERT_TRUE_FATAL(printer_choose(printer, list, &error));
+	printer_header(printer, out);
+	printer_flow(printer, flow, out);
+	CU_ASSERT_STRING_EQUAL(out->str, expected);
+}
+
+static void
+test_chosen(void)
+{
+	struct flow flow = full(), named = make(&rows[15]);
+	const struct print_flow print = { .flow = &flow, .names = &names, .router = "router-a" };
+	const struct print_flow ugly = { .flow = &named, .names = &names };
+	g_autoptr(printer_t) printer = printer_new(PRINT_TABLE);
+	g_autoptr(GError) error = NULL;
+
+	check_chosen(PRINT_CSV, "router, tcp_flags,octets_from_initiator,responder,initiator", &print,
+	             "router,tcp_flags,octets_from_initiator,responder,initiator\nrouter-a,0x13,273,alice,\n");
+	check_chosen(PRINT_JSON, "initiator,responder,zone", &print, "{\"responder\":\"alice\",\"zone\":7}\n");
+	check_chosen(PRINT_JSON, "initiator", &print, "{}\n");
+	check_chosen(PRINT_TABLE, "initiator,zone,responder,mark", &print,
+	             "initiator  zone  responder  mark\n-             7  alice      113936\n");
+	check_chosen(PRINT_TABLE, "initiator", &ugly, "initiator\na\xef\xbf\xbd[2Jb\xef\xbf\xbd,\"c\"\n");
+	CU_ASSERT_FALSE_FATAL(printer_choose(printer, "zone,colour", &error));
+	CU_ASSERT_STRING_EQUAL(error->message, "no column is called \"colour\": peerflow(1) lists them");
+	g_clear_error(&error);
+	CU_ASSERT_FALSE(printer_choose(printer, "zone,", &error));
+}
+
+/* A value is what CSV has of it, as a number where it is one. */
+static void
+test_values(void)
+{
+	static const struct {
+		const char *name;
+		bool is_number;
+		bool known;
+		uint64_t number;
+	} expected[] = {
+		{ "end_ms", true, true, END }, { "duration_ms", true, true, 1204 }, { "octets_from_responder", true, true, 5268 },
+		{ "mark", true, true, 113936 }, { "protocol_number", true, true, 6 }, { "masqueraded", true, false, 0 },
+		{ "icmp_type", true, false, 0 }, { "responder", false, true, 0 }, { "initiator", false, false, 0 },
+	};
+	struct flow flow = full();
+	const struct print_flow print = { .flow = &flow, .names = &names };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(expected); i++) {
+		const struct print_column *column = print_column_find(expected[i].name);
+		g_autoptr(GString) text = g_string_new(NULL);
+		uint64_t number = 0;
+		CU_ASSERT_PTR_NOT_NULL_FATAL(column);
+		CU_ASSERT_EQUAL(print_column_is_number(column), expected[i].is_number);
+		CU_ASSERT_EQUAL(print_text(column, &print, text), expected[i].known);
+		if (!expected[i].is_number)
+			continue;
+		CU_ASSERT_EQUAL(print_number(column, &print, &number), expected[i].known);
+		CU_ASSERT(!expected[i].known || number == expected[i].number);
+	}
+	CU_ASSERT_PTR_NULL(print_column_find("colour"));
+}
+
+static void
+test_tcp_flags(void)
+{
+	static const struct {
+		uint8_t protocol;
+		uint8_t state;
+		uint32_t status;
+		uint8_t flags;
+	} expected[] = {
+		{ 6, 0, 0, 0 }, { 6, 1, 0, 0x02 }, { 6, 2, 0, 0x12 }, { 6, 3, 0, 0x12 }, { 6, 4, 0, 0x13 }, { 6, 5, 0, 0x13 },
+		{ 6, 6, 0, 0x13 }, { 6, 7, 0, 0x13 }, { 6, 8, 0, 0x06 }, { 6, 8, 4, 0x16 }, { 6, 9, 0, 0x02 }, { 6, 10, 4, 0 },
+		{ 6, 255, 4, 0 }, { 17, 3, 4, 0 }, { 132, 7, 0, 0 },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(expected); i++) {
+		const struct flow flow = { .protocol = expected[i].protocol, .state = expected[i].state,
+		                           .status = expected[i].status };
+		CU_ASSERT_EQUAL(value_tcp_flags(&flow), expected[i].flags);
+	}
 }
 
 static void
@@ -282,7 +370,7 @@ test_json(void)
 
 	printer_header(printer, out);
 	CU_ASSERT_EQUAL(out->len, 0);
-	check_line(printer, &(struct print_flow){ &flow, &names, "wan0", "wt0" },
+	check_line(printer, &(struct print_flow){ &flow, &names, "wan0", "wt0", NULL },
 		"{\"start\":\"2026-08-22T12:03:20.913Z\",\"start_ms\":1787400200913,\"end\":\"2026-08-22T12:03:22.117Z\","
 		"\"end_ms\":1787400202117,\"duration_ms\":1204,\"protocol\":\"tcp\",\"protocol_number\":6,"
 		"\"responder\":\"alice\",\"source_address\":\"203.0.113.9\",\"source_port\":40004,"
@@ -292,7 +380,7 @@ test_json(void)
 		"\"octets_from_initiator\":273,\"packets_from_initiator\":5,\"octets_from_responder\":5268,"
 		"\"packets_from_responder\":6,\"ingress_interface\":\"wan0\",\"ingress_index\":2,"
 		"\"egress_interface\":\"wt0\",\"egress_index\":3,\"direction\":\"egress\",\"mark\":113936,\"zone\":7,"
-		"\"labels\":\"80000000000000000000000000000001\",\"status\":446,\"state\":7,\"tcp_state\":\"TIME_WAIT\","
+		"\"labels\":\"80000000000000000000000000000001\",\"status\":446,\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"tcp_flags\":\"0x13\","
 		"\"end_reason\":\"ended\",\"stop\":\"2026-08-22T12:05:22.117Z\",\"stop_ms\":1787400322117,"
 		"\"flow_id\":\"0d6fd7d1a3b4c5d6\"}\n");
 	printer_free(printer);
@@ -323,7 +411,7 @@ test_words(void)
 	flow.responder = 2;
 	flow.policy = 2 * WORDS + 1;
 	flow.masqueraded = 1;
-	printer_flow(printer, &(struct print_flow){ &flow, &all, NULL, NULL }, out);
+	printer_flow(printer, &(struct print_flow){ &flow, &all, NULL, NULL, NULL }, out);
 	for (unsigned i = 0; i < 2 * WORDS; i++) {
 		g_autofree char *wanted = g_strdup_printf("\"%s%s\":\"<%u>\"", end[i / WORDS], about[i % WORDS], i + 1);
 		CU_ASSERT_PTR_NOT_NULL(strstr(out->str, wanted));
@@ -354,7 +442,7 @@ test_best_name(void)
 		flow.translation = 0;
 		inet_pton(AF_INET, "10.20.0.20", &flow.original.destination);
 		flow.responder = i;
-		printer_flow(printer, &(struct print_flow){ &flow, &all, NULL, NULL }, out);
+		printer_flow(printer, &(struct print_flow){ &flow, &all, NULL, NULL, NULL }, out);
 		CU_ASSERT_PTR_NOT_NULL(strstr(out->str, wanted[i]));
 	}
 	printer_free(printer);
@@ -473,7 +561,7 @@ test_anything(void)
 		for (unsigned format = 0; format < PRINT_FORMATS; format++) {
 			struct printer *printer = printer_new(format);
 			g_autoptr(GString) out = g_string_new(NULL);
-			printer_flow(printer, &(struct print_flow){ &flow, &names, "\n", "\r" }, out);
+			printer_flow(printer, &(struct print_flow){ &flow, &names, "\n", "\r", NULL }, out);
 			CU_ASSERT_PTR_EQUAL(strchr(out->str, '\n'), out->str + out->len - 1);
 			CU_ASSERT_TRUE(g_utf8_validate(out->str, out->len, NULL));
 			printer_free(printer);
@@ -491,6 +579,9 @@ main(void)
 		{ "what is not known", test_gaps },
 		{ "csv", test_csv },
 		{ "json", test_json },
+		{ "chosen columns", test_chosen },
+		{ "values", test_values },
+		{ "flags that a state proves", test_tcp_flags },
 		{ "words about both ends", test_words },
 		{ "names in the table", test_best_name },
 		{ "a JSON string", test_json_string },

@@ -42,7 +42,7 @@ sample(void)
 static bool
 answers(const char *text, const struct flow *flow)
 {
-	const struct print_flow print = { flow, &names, "wt0", "eth0" };
+	const struct print_flow print = { flow, &names, "wt0", "eth0", "router-a.site" };
 	g_autoptr(GError) error = NULL;
 	g_autoptr(query_t) query = query_parse(text, &error);
 
@@ -86,6 +86,9 @@ test_answers(void)
 		{ "direction ingress", true }, { "direction egress", false }, { "direction != egress", true },
 		{ "in if wt0", true }, { "out if wt0", false }, { "if eth0,eth9", true },
 		{ "reason ended", true }, { "reason IDLE", false }, { "state time_wait", true }, { "state != time_wait", false },
+		{ "flags S", true }, { "flags saf", true }, { "flags R", false }, { "flags SR", false }, { "flags R,F", true },
+		{ "flags 0x12", true }, { "flags 19", true }, { "flags 0x16", false }, { "flags != R", true },
+		{ "flags != S", false }, { "router router-a", true }, { "router router-b", false }, { "router != *-b", true },
 		{ "mark 0x1bd10", true }, { "mark 113936", true }, { "mark 0x10/0xff", true }, { "mark 0x11/0xff", false },
 		{ "zone 7", true }, { "zone > 7", false }, { "nat", true }, { "snat", true }, { "dnat", true }, { "ipv4", true },
 		{ "ipv6", false }, { "not snat", false }, { "! ipv6", true }, { "!ipv6", true },
@@ -119,6 +122,8 @@ test_absent(void)
 	CU_ASSERT(!answers("port 0", &flow));
 	CU_ASSERT(!answers("port != 80", &flow));
 	CU_ASSERT(!answers("state time_wait", &flow));
+	CU_ASSERT(!answers("flags S", &flow));
+	CU_ASSERT(!answers("flags != S", &flow));
 	flow.initiator = 99;
 	CU_ASSERT(!answers("src peer *", &flow));
 }
@@ -170,6 +175,10 @@ test_errors(void)
 		{ "peer \"ü\" colour", "\"and\" or \"or\" is missing", 9, 6 },
 		{ "direction up", "\"direction\" takes ingress or egress", 10, 2 },
 		{ "state OPEN", "\"state\" takes a state of TCP", 6, 4 },
+		{ "flags SX", "\"flags\" takes letters of FSRPAUEC, or a number", 6, 2 },
+		{ "flags 0", "\"flags\" takes letters", 6, 1 },
+		{ "flags 256", "\"flags\" takes letters", 6, 3 },
+		{ "flags > S", "\">\" means nothing here", 6, 1 },
 		{ "zone 1-", "\"zone\" takes a number", 5, 2 },
 	};
 

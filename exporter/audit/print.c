@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "audit/value.h"
+#include "error.h"
 
 /* Names. Entry 0 says that there is none. */
 
@@ -60,7 +61,7 @@ has_translated_ports(const struct flow *flow)
 
 /* Columns for programs */
 
-struct value {
+struct print_column {
 	const char *name;
 	/* Appends a text and answers true, or false if there is none. NULL: a number at offset. */
 	bool (*put)(GString *out, const struct print_flow *flow);
@@ -186,6 +187,20 @@ TEXT(tcp_state)
 	return put_text(out, value_tcp_state(it->flow));
 }
 
+/* With none to tell of there is no value. */
+TEXT(tcp_flags)
+{
+	const uint8_t flags = value_tcp_flags(it->flow);
+
+	g_string_append_printf(out, "0x%02x", flags);
+	return flags;
+}
+
+TEXT(router)
+{
+	return put_text(out, it->router);
+}
+
 TEXT(end_reason)
 {
 	return put_text(out, value_end_reason(it->flow));
@@ -230,7 +245,7 @@ TEXT(gaps)
 #define ABOUT(end, about) .offset = offsetof(struct flow, end), .word = about + 1
 
 /* A row with .put and no octets is a text, one with octets a number; the others are words about an end. */
-static const struct value values[] = {
+static const struct print_column values[] = {
 	{ "start", .put = text_start },
 	{ "start_ms", AT(start), .present = has_start },
 	{ "end", .put = text_end },
@@ -282,15 +297,17 @@ static const struct value values[] = {
 	{ "status", AT(status) },
 	{ "state", AT(state) },
 	{ "tcp_state", .put = text_tcp_state },
+	{ "tcp_flags", .put = text_tcp_flags },
 	{ "end_reason", .put = text_end_reason },
 	{ "stop", .put = text_stop },
 	{ "stop_ms", AT(stop), .unless_zero = true },
 	{ "flow_id", .put = text_flow_id },
 	{ "gaps", .put = text_gaps },
+	{ "router", .put = text_router },
 };
 
 static uint64_t
-number_at(const struct flow *flow, const struct value *value)
+number_at(const struct flow *flow, const struct print_column *value)
 {
 	const uint8_t *at = (const uint8_t *)flow + value->offset;
 
@@ -307,7 +324,7 @@ number_at(const struct flow *flow, const struct value *value)
 }
 
 static bool
-put_word(GString *out, const struct value *value, const struct print_flow *flow)
+put_word(GString *out, const struct print_column *value, const struct print_flow *flow)
 {
 	const uint32_t identity = *(const uint32_t *)(const void *)((const uint8_t *)flow->flow + value->offset);
 
@@ -316,7 +333,7 @@ put_word(GString *out, const struct value *value, const struct print_flow *flow)
 
 /* The value as it is, in out, which was empty. */
 static bool
-take_value(GString *out, const struct value *value, const struct print_flow *flow)
+take_value(GString *out, const struct print_column *value, const struct print_flow *flow)
 {
 	g_string_truncate(out, 0);
 	if (value->put)
@@ -328,6 +345,40 @@ take_value(GString *out, const struct value *value, const struct print_flow *flo
 	uint64_t number = number_at(flow->flow, value);
 	g_string_append_printf(out, "%" G_GUINT64_FORMAT, number);
 	return number || !value->unless_zero;
+}
+
+const struct print_column *
+print_column_find(const char *name)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(values); i++)
+		if (!strcmp(values[i].name, name))
+			return &values[i];
+	return NULL;
+}
+
+bool
+print_column_is_number(const struct print_column *column)
+{
+	return column->octets;
+}
+
+bool
+print_number(const struct print_column *column, const struct print_flow *flow, uint64_t *number)
+{
+	if (column->put) {
+		g_autoptr(GString) digits = g_string_new(NULL);
+		const bool known = column->put(digits, flow);
+		*number = g_ascii_strtoull(digits->str, NULL, 10);
+		return known;
+	}
+	*number = number_at(flow->flow, column);
+	return column->present ? column->present(flow->flow) : *number || !column->unless_zero;
+}
+
+bool
+print_text(const struct print_column *column, const struct print_flow *flow, GString *out)
+{
+	return take_value(out, column, flow);
 }
 
 static bool
@@ -510,6 +561,9 @@ struct printer {
 	GString *value;             /* for all that is put together before it is appended */
 	unsigned width[G_N_ELEMENTS(cells)];
 	unsigned columns;           /* of the terminal; zero: lines may be as long as they are */
+	const struct print_column **chosen;
+	unsigned *chosen_width;
+	unsigned n_chosen;
 };
 
 static void
@@ -587,19 +641,19 @@ table_flow(struct printer *printer, const struct print_flow *flow, GString *out)
 }
 
 static void
-csv_header(struct printer *printer G_GNUC_UNUSED, GString *out)
+csv_header(struct printer *printer, GString *out)
 {
-	for (unsigned i = 0; i < G_N_ELEMENTS(values); i++)
-		g_string_append_printf(out, "%s%s", i ? "," : "", values[i].name);
+	for (unsigned i = 0; i < printer->n_chosen; i++)
+		g_string_append_printf(out, "%s%s", i ? "," : "", printer->chosen[i]->name);
 	g_string_append_c(out, '\n');
 }
 
 static void
 csv_flow(struct printer *printer, const struct print_flow *flow, GString *out)
 {
-	for (unsigned i = 0; i < G_N_ELEMENTS(values); i++) {
+	for (unsigned i = 0; i < printer->n_chosen; i++) {
 		g_string_append(out, i ? "," : "");
-		if (take_value(printer->value, &values[i], flow))
+		if (take_value(printer->value, printer->chosen[i], flow))
 			print_csv_field(out, printer->value->str, printer->value->len);
 	}
 	g_string_append_c(out, '\n');
@@ -613,19 +667,54 @@ json_header(struct printer *printer G_GNUC_UNUSED, GString *out G_GNUC_UNUSED)
 static void
 json_flow(struct printer *printer, const struct print_flow *flow, GString *out)
 {
-	char before = '{';
-
-	for (unsigned i = 0; i < G_N_ELEMENTS(values); i++) {
-		if (!take_value(printer->value, &values[i], flow))
+	g_string_append_c(out, '{');
+	for (unsigned i = 0, n = 0; i < printer->n_chosen; i++) {
+		if (!take_value(printer->value, printer->chosen[i], flow))
 			continue;
-		g_string_append_printf(out, "%c\"%s\":", before, values[i].name);
-		if (values[i].octets)
+		g_string_append_printf(out, "%s\"%s\":", n++ ? "," : "", printer->chosen[i]->name);
+		if (printer->chosen[i]->octets)
 			g_string_append(out, printer->value->str);
 		else
 			print_json_string(out, printer->value->str, printer->value->len);
-		before = ',';
 	}
 	g_string_append(out, "}\n");
+}
+
+/* A table of values as CSV has them. */
+
+static void
+put_padded(struct printer *printer, unsigned column, const char *text, GString *out)
+{
+	const unsigned characters = g_utf8_strlen(text, -1);
+	const unsigned width = printer->chosen_width[column] = MAX(printer->chosen_width[column], characters);
+	const bool right = printer->chosen[column]->octets;
+
+	put_spaces(out, right ? width - characters : 0);
+	g_string_append(out, text);
+	put_spaces(out, right ? 2 : width - characters + 2);
+}
+
+static void
+values_header(struct printer *printer, GString *out)
+{
+	for (unsigned i = 0; i < printer->n_chosen; i++)
+		put_padded(printer, i, printer->chosen[i]->name, out);
+	end_row(out);
+}
+
+static void
+values_flow(struct printer *printer, const struct print_flow *flow, GString *out)
+{
+	g_autoptr(GString) visible = g_string_new(NULL);
+
+	for (unsigned i = 0; i < printer->n_chosen; i++) {
+		const bool known = take_value(printer->value, printer->chosen[i], flow);
+		g_string_truncate(visible, 0);
+		if (known)
+			value_visible(visible, printer->value->str, printer->value->len);
+		put_padded(printer, i, known ? visible->str : "-", out);
+	}
+	end_row(out);
 }
 
 static const struct format {
@@ -637,6 +726,8 @@ static const struct format {
 	[PRINT_CSV] = { "csv", csv_header, csv_flow },
 	[PRINT_JSON] = { "json", json_header, json_flow },
 };
+
+static const struct format values_table = { "table", values_header, values_flow };
 
 bool
 print_format_find(const char *text, enum print_format *format)
@@ -668,6 +759,10 @@ printer_new(enum print_format format)
 
 	printer->format = &formats[format];
 	printer->value = g_string_new(NULL);
+	printer->n_chosen = G_N_ELEMENTS(values);
+	printer->chosen = g_new(const struct print_column *, printer->n_chosen);
+	for (unsigned i = 0; i < printer->n_chosen; i++)
+		printer->chosen[i] = &values[i];
 	for (unsigned i = 0; i < G_N_ELEMENTS(cells); i++)
 		printer->width[i] = cells[i].width;
 	return printer;
@@ -679,9 +774,34 @@ printer_fold(struct printer *printer, unsigned columns)
 	printer->columns = columns;
 }
 
+bool
+printer_choose(struct printer *printer, const char *list, GError **error)
+{
+	g_auto(GStrv) names = g_strsplit(list, ",", -1);
+	const unsigned n = g_strv_length(names);
+
+	printer->chosen = g_renew(const struct print_column *, printer->chosen, MAX(n, printer->n_chosen));
+	for (unsigned i = 0; i < n; i++) {
+		printer->chosen[i] = print_column_find(g_strstrip(names[i]));
+		if (!printer->chosen[i]) {
+			printer->n_chosen = i;
+			g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "no column is called \"%s\": peerflow(1) lists them", names[i]);
+			return false;
+		}
+	}
+	printer->n_chosen = n;
+	printer->chosen_width = g_renew(unsigned, printer->chosen_width, n);
+	memset(printer->chosen_width, 0, n * sizeof *printer->chosen_width);
+	if (printer->format == &formats[PRINT_TABLE])
+		printer->format = &values_table;
+	return true;
+}
+
 void
 printer_free(struct printer *printer)
 {
 	g_string_free(printer->value, TRUE);
+	g_free(printer->chosen);
+	g_free(printer->chosen_width);
 	g_free(printer);
 }

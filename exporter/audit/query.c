@@ -261,6 +261,21 @@ matches_state(const struct node *node, const struct print_flow *flow)
 	return state && !g_ascii_strcasecmp(state, node->text);
 }
 
+/* flags != S: SYN is not proved; of what is no TCP nothing is said. */
+static bool
+matches_flags(const struct node *node, const struct print_flow *flow)
+{
+	const uint8_t flags = value_tcp_flags(flow->flow);
+
+	return flags && ((flags & node->mask) == node->mask) != node->invert;
+}
+
+static bool
+matches_router(const struct node *node, const struct print_flow *flow)
+{
+	return flow->router && is_name(node, flow->router, strlen(flow->router));
+}
+
 static bool
 matches_interface(const struct node *node, const struct print_flow *flow)
 {
@@ -562,6 +577,23 @@ take_state(struct node *node, const char *text)
 	return false;
 }
 
+/* The first letters of the flags' names, or their bits. */
+static bool
+take_flags(struct node *node, const char *text)
+{
+	static const char letters[] = "FSRPAUEC";
+
+	if (g_ascii_isdigit(text[0]))
+		return take_number(text, UINT8_MAX, &node->mask) && node->mask;
+	for (const char *at = text; *at; at++) {
+		const char *letter = strchr(letters, g_ascii_toupper(*at));
+		if (!letter)
+			return false;
+		node->mask |= 1u << (letter - letters);
+	}
+	return node->mask;
+}
+
 /* What may stand before a word, and between it and its argument. */
 enum takes {
 	SIDE = 1,                   /* src, dst */
@@ -599,6 +631,8 @@ static const struct word {
 	{ "if",        SIDE | EQUAL,     take_text,      matches_interface,   "an interface's name", 0 },
 	{ "reason",    EQUAL,            take_reason,    matches_reason,      "idle, active, ended, forced or evicted", 0 },
 	{ "state",     EQUAL,            take_state,     matches_state,       "a state of TCP, such as TIME_WAIT", 0 },
+	{ "flags",     EQUAL,            take_flags,     matches_flags,       "letters of FSRPAUEC, or a number", 0 },
+	{ "router",    EQUAL,            take_text,      matches_router,      "a name", 0 },
 	{ "mark",      EQUAL,            take_mark,      matches_mark,        "MARK or MARK/MASK", 0 },
 	{ "zone",      COMPARED,         take_zone,      matches_zone,        "a number up to 65535", 0 },
 	{ "nat",       0,                NULL,           matches_translation, NULL, TRANSLATED_SOURCE | TRANSLATED_DESTINATION },

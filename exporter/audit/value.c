@@ -88,6 +88,21 @@ value_tcp_state(const struct flow *flow)
 	return flow->protocol == IPPROTO_TCP ? word_of(words, G_N_ELEMENTS(words), flow->state) : NULL;
 }
 
+uint8_t
+value_tcp_flags(const struct flow *flow)
+{
+	enum { SEEN_ACK = VALUE_SYN | VALUE_ACK, SEEN_FIN = SEEN_ACK | VALUE_FIN, ASSURED = 4 };
+	/* In the order of the states. The kernel comes to CLOSE by an RST alone, at any time. */
+	static const uint8_t proved[] = {
+		0, VALUE_SYN, SEEN_ACK, SEEN_ACK, SEEN_FIN, SEEN_FIN, SEEN_FIN, SEEN_FIN, VALUE_SYN | VALUE_RST, VALUE_SYN,
+	};
+
+	if (flow->protocol != IPPROTO_TCP || flow->state >= G_N_ELEMENTS(proved) || !flow->state)
+		return 0;
+	/* An entry is assured once an ACK went both ways. */
+	return proved[flow->state] | (flow->status & ASSURED ? VALUE_ACK : 0);
+}
+
 void
 value_address(GString *out, const struct flow *flow, const union address *address)
 {
