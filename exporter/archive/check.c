@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "archive/check.h"
 
+#include <string.h>
+
 #include "error.h"
 
 enum {
@@ -21,6 +23,7 @@ struct check {
 	GHashTable *shapes;         /* struct shape by its own key */
 	GHashTable *domains;        /* struct domain by number */
 	uint32_t enterprise;
+	uint64_t announced;
 };
 
 /* Reads on while there is enough; whoever takes more than room() says has a bug. */
@@ -72,6 +75,12 @@ shape_key(uint32_t domain, uint16_t id)
 	return (int64_t)domain << 16 | id;
 }
 
+uint64_t
+check_announced(const struct check *check)
+{
+	return check->announced;
+}
+
 const struct shape *
 check_shape(const struct check *check, uint32_t domain, uint16_t id)
 {
@@ -106,6 +115,15 @@ static const struct word_row {
 #undef FIELD
 	[WORD_interfaceName] = { WHOSE_IANA, 82, 1, WORD_VARIABLE - 1 },
 	[WORD_interfaceDescription] = { WHOSE_IANA, 83, 1, WORD_VARIABLE - 1 },
+	[WORD_observationDomainId] = { WHOSE_IANA, 149, 1, 4 },
+	[WORD_observationDomainName] = { WHOSE_IANA, 300, 1, WORD_VARIABLE },
+	[WORD_gapKind] = { WHOSE_OWN, 1031, 1, 1 },
+	[WORD_gapFlags] = { WHOSE_OWN, 1032, 1, 1 },
+	[WORD_gapFlows] = { WHOSE_IANA, 166, 1, 8 },
+	[WORD_gapPackets] = { WHOSE_IANA, 167, 1, 8 },
+	[WORD_gapOctets] = { WHOSE_IANA, 168, 1, 8 },
+	[WORD_gapFirst] = { WHOSE_IANA, 323, 1, 8 },
+	[WORD_gapLast] = { NEVER, 0, 0, 0 },
 };
 
 static const struct word_row *
@@ -119,18 +137,32 @@ find_word(const struct check *check, uint32_t enterprise, uint16_t element)
 	return NULL;
 }
 
+/* What of a template is said twice counts once, but a gap has two times. */
+static uint8_t
+new_word(struct shape *shape, unsigned word)
+{
+	if (word == WORD_gapFirst && words_have(&shape->words, word))
+		word = WORD_gapLast;
+	if (words_have(&shape->words, word))
+		return WORD_COUNT;
+	words_add(&shape->words, word);
+	return word;
+}
+
 /* Remembers what word a field is. One in a length that libfixbuf could not read is no word in an options template,
  * where it may be anybody's, nor is an interface's name anywhere else; in a flow it would be a flow half read. */
 static bool
-take_word(const struct check *check, struct shape *shape, uint32_t enterprise, uint16_t element, uint16_t octets)
+take_word(const struct check *check, struct shape *shape, struct shape_field *field, uint32_t enterprise,
+          uint16_t element)
 {
 	const struct word_row *word = find_word(check, enterprise, element);
 
+	field->word = WORD_COUNT;
 	if (!word)
 		return true;
-	bool fits = octets >= word->least && octets <= word->most;
+	bool fits = field->octets >= word->least && field->octets <= word->most;
 	if (fits)
-		words_add(&shape->words, word - words);
+		field->word = new_word(shape, word - words);
 	return fits || shape->scopes || word >= &words[WORD_interfaceName];
 }
 
@@ -151,9 +183,10 @@ take_fields(const struct check *check, struct shape *shape, struct cursor *curso
 				return unsound(cursor, error, "the set ends inside a template");
 			enterprise = take32(cursor);
 		}
-		shape->octets[i] = octets;
+		shape->field[i].octets = octets;
+		shape->variable |= octets == WORD_VARIABLE;
 		element &= 0x7fff;
-		if (!take_word(check, shape, enterprise, element, octets))
+		if (!take_word(check, shape, &shape->field[i], enterprise, element))
 			return unsound(cursor, error, "template %u has element %u in %u octets",
 			               (unsigned)(shape->key & UINT16_MAX), element, octets);
 		shortest += octets == WORD_VARIABLE ? 1 : octets;
@@ -165,21 +198,40 @@ take_fields(const struct check *check, struct shape *shape, struct cursor *curso
 }
 
 static bool
-take_template(struct check *check, uint32_t domain, uint16_t set, struct cursor *cursor, GError **error)
+is_same(const struct shape *one, const struct shape *other)
+{
+	return one->n_fields == other->n_fields && one->scopes == other->scopes &&
+	       memcmp(one->field, other->field, one->n_fields * sizeof *one->field) == 0;
+}
+
+/* Not insert: the key is inside the value, so both must be replaced. */
+static void
+keep_shape(struct check *check, struct soundness *soundness, struct shape *shape)
+{
+	const struct shape *old = g_hash_table_lookup(check->shapes, &shape->key);
+
+	if (old && soundness->records && !is_same(old, shape))
+		soundness->changed = true;
+	g_hash_table_replace(check->shapes, &shape->key, shape);
+}
+
+static bool
+take_template(struct check *check, struct soundness *soundness, uint16_t set, struct cursor *cursor, GError **error)
 {
 	uint16_t id = take16(cursor);
 	uint16_t n = take16(cursor);
-	int64_t key = shape_key(domain, id);
+	int64_t key = shape_key(soundness->domain, id);
 
+	check->announced++;
 	if (id < SET_DATA)
 		return unsound(cursor, error, "template id %u", id);
 	if (!n) {                       /* a withdrawal, RFC 7011 section 8.1 */
-		g_hash_table_remove(check->shapes, &key);
+		soundness->changed |= g_hash_table_remove(check->shapes, &key) && soundness->records;
 		return true;
 	}
 	if (n > MOST_FIELDS || g_hash_table_size(check->shapes) >= MOST_TEMPLATES)
 		return unsound(cursor, error, "template %u is one too many, or too long with %u fields", id, n);
-	g_autofree struct shape *shape = g_malloc0(sizeof *shape + n * sizeof *shape->octets);
+	g_autofree struct shape *shape = g_malloc0(sizeof *shape + n * sizeof *shape->field);
 	shape->key = key;
 	shape->n_fields = n;
 	if (set == SET_OPTIONS) {
@@ -189,17 +241,15 @@ take_template(struct check *check, uint32_t domain, uint16_t set, struct cursor 
 	}
 	if (!take_fields(check, shape, cursor, error))
 		return false;
-	/* Not insert: the key is inside the value, so both must be replaced. */
-	struct shape *kept = g_steal_pointer(&shape);
-	g_hash_table_replace(check->shapes, &kept->key, kept);
+	keep_shape(check, soundness, g_steal_pointer(&shape));
 	return true;
 }
 
 static bool
-take_templates(struct check *check, uint32_t domain, uint16_t set, struct cursor *cursor, GError **error)
+take_templates(struct check *check, struct soundness *soundness, uint16_t set, struct cursor *cursor, GError **error)
 {
 	while (room(cursor) >= 4)
-		if (!take_template(check, domain, set, cursor, error))
+		if (!take_template(check, soundness, set, cursor, error))
 			return false;
 	return true;
 }
@@ -229,7 +279,7 @@ static bool
 take_record(const struct shape *shape, struct cursor *cursor, GError **error)
 {
 	for (unsigned i = 0; i < shape->n_fields; i++)
-		if (!take_field(cursor, shape->octets[i]))
+		if (!take_field(cursor, shape->field[i].octets))
 			return unsound(cursor, error, "the set ends inside a record of template %u",
 			               (unsigned)(shape->key & UINT16_MAX));
 	return true;
@@ -244,6 +294,10 @@ take_records(const struct check *check, struct soundness *soundness, uint16_t se
 
 	if (!shape)
 		return unsound(cursor, error, "records of template %u, which was not announced", set);
+	if (!shape->variable) {
+		soundness->records += room(cursor) / shape->shortest;
+		return true;
+	}
 	for (; room(cursor) >= shape->shortest; soundness->records++)
 		if (!take_record(shape, cursor, error))
 			return false;
@@ -265,7 +319,7 @@ take_set(struct check *check, struct soundness *soundness, struct cursor *messag
 	if (id >= SET_DATA)
 		return take_records(check, soundness, id, &set, error);
 	if (id == SET_TEMPLATES || id == SET_OPTIONS)
-		return take_templates(check, soundness->domain, id, &set, error);
+		return take_templates(check, soundness, id, &set, error);
 	return unsound(&set, error, "set id %u", id);
 }
 

@@ -15,6 +15,11 @@
  * no octets), it takes the rest of the message for its end (a record or set that is too long), or it logs and goes on.
  * Here each of these is an error that says where. */
 
+struct shape_field {
+	uint16_t octets;            /* or WORD_VARIABLE */
+	uint8_t word;               /* WORD_COUNT: none, or one that an earlier field is already */
+};
+
 /* A template as it was announced. */
 struct shape {
 	int64_t key;                /* Observation Domain and template id */
@@ -22,7 +27,8 @@ struct shape {
 	uint16_t scopes;            /* above zero: an options template */
 	uint16_t shortest;          /* octets of the shortest record */
 	uint16_t n_fields;
-	uint16_t octets[];          /* of each field, or WORD_VARIABLE */
+	bool variable;              /* some field is of variable length: records differ in theirs */
+	struct shape_field field[];
 };
 
 enum { MESSAGE_HEADER = 16 };
@@ -33,6 +39,7 @@ struct soundness {
 	uint32_t records;           /* Data Records, those of options too */
 	uint32_t counted;           /* Data Records of this domain in the messages before */
 	uint32_t lost;              /* Data Records that its sequence number says were sent and never came */
+	bool changed;               /* a template became another behind some records, which may have had the older one */
 };
 
 struct check;
@@ -49,6 +56,9 @@ size_t check_header(const uint8_t *header, GError **error);
  * what". */
 bool check_message(struct check *check, const uint8_t *message, size_t octets, struct soundness *soundness,
                    GError **error);
+
+/* How many templates were announced or withdrawn so far: while it stands still, every shape stays. */
+uint64_t check_announced(const struct check *check);
 
 /* The template with that id, or NULL. It stays until the next message is checked. */
 const struct shape *check_shape(const struct check *check, uint32_t domain, uint16_t id);

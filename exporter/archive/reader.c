@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "archive/check.h"
+#include "archive/conclude.h"
 #include "archive/word.h"
 #include "error.h"
 
@@ -219,63 +220,6 @@ take_word(struct flow *flow, const struct place *place, const union wire *wire)
 	memcpy(to, &word, sizeof word);
 }
 
-/* What the reply's tuple is where the template has no word for it: that of packets nobody translated. */
-static const struct {
-	uint8_t unless[2];          /* enum word: if the template has neither */
-	uint16_t from;
-	uint16_t to;
-	uint8_t octets;
-} mirrors[] = {
-#define MIRROR(one, other, to_, from_) \
-	{ { WORD_##one, WORD_##other }, offsetof(struct flow, from_), offsetof(struct flow, to_), \
-	  sizeof((struct flow *)0)->to_ }
-	MIRROR(postNATSourceIPv4Address, postNATSourceIPv6Address, reply.destination, original.source),
-	MIRROR(postNATDestinationIPv4Address, postNATDestinationIPv6Address, reply.source, original.destination),
-	MIRROR(postNAPTSourceTransportPort, postNAPTSourceTransportPort, reply.destination_port, original.source_port),
-	MIRROR(postNAPTDestinationTransportPort, postNAPTDestinationTransportPort, reply.source_port,
-	       original.destination_port),
-};
-
-static void
-mirror(struct flow *flow, const struct words *words)
-{
-	for (unsigned i = 0; i < G_N_ELEMENTS(mirrors); i++)
-		if (!words_have(words, mirrors[i].unless[0]) && !words_have(words, mirrors[i].unless[1]))
-			memcpy((uint8_t *)flow + mirrors[i].to, (uint8_t *)flow + mirrors[i].from, mirrors[i].octets);
-}
-
-static uint8_t
-translation(const struct flow *flow)
-{
-	const struct side *there = &flow->original, *back = &flow->reply;
-	bool source = memcmp(&there->source, &back->destination, sizeof there->source) ||
-	              there->source_port != back->destination_port;
-	bool destination = memcmp(&there->destination, &back->source, sizeof there->destination) ||
-	                   there->destination_port != back->source_port;
-
-	return (source ? TRANSLATED_SOURCE : 0) | (destination ? TRANSLATED_DESTINATION : 0);
-}
-
-static uint8_t
-nat_type(const struct flow *flow)
-{
-	if (flow->translation)
-		return flow->family == 4 ? 1 : 5;
-	return flow->family;
-}
-
-/* What follows from the words that were there. */
-static void
-conclude(struct flow *flow, const struct words *words)
-{
-	flow->family = words_have(words, WORD_sourceIPv6Address) ? 6 : 4;
-	mirror(flow, words);
-	flow->translation = translation(flow);
-	if (!words_have(words, WORD_natType))
-		flow->nat_type = nat_type(flow);
-	flow->id = flow->flow_id >> 32;
-}
-
 /* Where a string stands in libfixbuf's struct, what it is about and what it says of that. */
 static const struct phrase {
 	uint16_t from;
@@ -368,7 +312,7 @@ take_flow(struct reader *reader, const struct words *words, const union wire *wi
 	memset(flow, 0, sizeof *flow);
 	memset(reader->identity, 0, sizeof reader->identity);
 	for (unsigned i = 0; i < WORD_COUNT; i++)
-		if (places[i].octets && words_have(words, i))
+		if (places[i].octets && words_have(words, i) && conclude_heeds(words, i))
 			take_word(flow, &places[i], wire);
 	conclude(flow, words);
 	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++)

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "archive/conclude.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+/* What the reply's tuple is where the template has no word for it: that of packets nobody translated. */
+static const struct {
+	uint8_t unless[2];          /* enum word: if the template has neither */
+	uint16_t from;
+	uint16_t to;
+	uint8_t octets;
+} mirrors[] = {
+#define MIRROR(one, other, to_, from_) \
+	{ { WORD_##one, WORD_##other }, offsetof(struct flow, from_), offsetof(struct flow, to_), \
+	  sizeof((struct flow *)0)->to_ }
+	MIRROR(postNATSourceIPv4Address, postNATSourceIPv6Address, reply.destination, original.source),
+	MIRROR(postNATDestinationIPv4Address, postNATDestinationIPv6Address, reply.source, original.destination),
+	MIRROR(postNAPTSourceTransportPort, postNAPTSourceTransportPort, reply.destination_port, original.source_port),
+	MIRROR(postNAPTDestinationTransportPort, postNAPTDestinationTransportPort, reply.source_port,
+	       original.destination_port),
+};
+
+static bool
+is_v6(const struct words *words)
+{
+	return words_have(words, WORD_sourceIPv6Address) && words_have(words, WORD_destinationIPv6Address);
+}
+
+bool
+conclude_heeds(const struct words *words, unsigned word)
+{
+	switch (word) {
+	case WORD_sourceIPv4Address:
+	case WORD_destinationIPv4Address:
+	case WORD_postNATSourceIPv4Address:
+	case WORD_postNATDestinationIPv4Address:
+		return !is_v6(words);
+	case WORD_sourceIPv6Address:
+	case WORD_destinationIPv6Address:
+	case WORD_postNATSourceIPv6Address:
+	case WORD_postNATDestinationIPv6Address:
+		return is_v6(words);
+	default:
+		return true;
+	}
+}
+
+static bool
+heeded(const struct words *words, unsigned word)
+{
+	return words_have(words, word) && conclude_heeds(words, word);
+}
+
+static void
+mirror(struct flow *flow, const struct words *words)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(mirrors); i++)
+		if (!heeded(words, mirrors[i].unless[0]) && !heeded(words, mirrors[i].unless[1]))
+			memcpy((uint8_t *)flow + mirrors[i].to, (uint8_t *)flow + mirrors[i].from, mirrors[i].octets);
+}
+
+static uint8_t
+translation(const struct flow *flow)
+{
+	const struct side *there = &flow->original, *back = &flow->reply;
+	bool source = memcmp(&there->source, &back->destination, sizeof there->source) ||
+	              there->source_port != back->destination_port;
+	bool destination = memcmp(&there->destination, &back->source, sizeof there->destination) ||
+	                   there->destination_port != back->source_port;
+
+	return (source ? TRANSLATED_SOURCE : 0) | (destination ? TRANSLATED_DESTINATION : 0);
+}
+
+static uint8_t
+nat_type(const struct flow *flow)
+{
+	if (flow->translation)
+		return flow->family == 4 ? 1 : 5;
+	return flow->family;
+}
+
+void
+conclude(struct flow *flow, const struct words *words)
+{
+	flow->family = is_v6(words) ? 6 : 4;
+	mirror(flow, words);
+	flow->translation = translation(flow);
+	if (!words_have(words, WORD_natType))
+		flow->nat_type = nat_type(flow);
+	flow->id = flow->flow_id >> 32;
+}
