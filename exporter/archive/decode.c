@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "archive/decode.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include "archive/check.h"
+#include "archive/conclude.h"
+#include "archive/lexicon.h"
+#include "archive/word.h"
+#include "error.h"
+
+/* check.h has looked at each octet of a message before anything here does, so nothing here looks for an end but that of
+ * a Set. */
+
+enum {
+	SET_HEADER = 4,
+	SET_TEMPLATES = 2,
+	SET_DATA = 256,
+	MOST_SAID = 64,             /* strings of one record; a template has each word once */
+	MOST_PROPERTIES = 1 << 19,  /* numbers above are of nobody's: a block has fewer octets than that many take */
+	MOST_ROWS = 65536,          /* of interfaces and of domains */
+	RECENT = 64,
+};
+
+enum step_code {
+	STEP_1,                     /* a number, to as many octets in host byte order */
+	STEP_2,
+	STEP_4,
+	STEP_8,
+	STEP_NARROW,                /* in fewer octets than it has here, RFC 7011 section 6.2 */
+	STEP_COPY_4,
+	STEP_COPY_16,
+	STEP_TEXT,                  /* of fixed length */
+	STEP_VARIABLE_TEXT,         /* this and the next end in other places in each record */
+	STEP_VARIABLE,              /* nothing we know */
+};
+
+struct step {
+	uint8_t code;
+	uint8_t word;
+	uint8_t wide;               /* octets it takes here */
+	uint16_t octets;            /* and there */
+	uint16_t from;              /* behind the last field of variable length */
+	uint16_t to;
+};
+
+/* What a record is for us. */
+enum plan_kind { PLAN_OTHER, PLAN_FLOW, PLAN_PROPERTIES, PLAN_INTERFACE, PLAN_DOMAIN, PLAN_GAP };
+
+struct plan {
+	int64_t key;                /* as a shape's */
+	struct words words;
+	uint8_t kind;
+	bool named;                 /* it has strings of its own */
+	uint16_t shortest;
+	uint16_t tail;              /* octets behind the last field of variable length */
+	unsigned n_steps;
+	struct step step[];
+};
+
+/* What an options record says, and a few words of it. */
+struct told {
+	uint64_t properties;
+	struct gap gap;
+	uint32_t domain;
+	uint32_t interface;
+	uint8_t gap_kind;
+	uint8_t gap_flags;
+};
+
+/* Common properties of a number: what was said, as it lies in decoder.told, until some flow asks for it. */
+struct properties {
+	uint32_t domain;
+	uint32_t at;
+	uint16_t n;                 /* sayings; zero: never told */
+	bool known;
+	struct lexicon_entry entry;
+};
+
+struct decoder {
+	struct check *check;
+	uint64_t announced;         /* state of check that the plans are of */
+	GHashTable *plans;
+	const struct plan *recent[RECENT];
+	GHashTable *interfaces;     /* names by ifIndex */
+	GHashTable *domains;        /* names by number */
+	GArray *properties;         /* struct properties by number */
+	GByteArray *told;
+	struct lexicon *common;
+	struct lexicon *own;        /* of a record with strings of its own */
+	void (*gap)(const struct gap *gap, void *data);
+	void *data;
+
+	uint32_t domain;            /* of this message */
+	const uint8_t *at;          /* of this Set */
+	const uint8_t *set_end;
+	const uint8_t *end;
+	const struct plan *plan;
+	unsigned n_said;            /* of the flow given last, or the options record at hand */
+	struct saying said[MOST_SAID];
+};
+
+_Static_assert(WORD_COUNT <= UINT8_MAX, "a word fits an octet");
+
+/* Where a word's value goes in struct flow or struct told. */
+enum like { LIKE_NO_VALUE, LIKE_A_NUMBER, LIKE_ALL_OCTETS, LIKE_A_TEXT };
+
+struct place {
+	uint16_t to;
+	uint8_t wide;
+	uint8_t like;
+};
+
+static const struct place flow_places[WORD_COUNT] = {
+#define PLACE_NUMBER(wide, member) { offsetof(struct flow, member), wide, LIKE_A_NUMBER }
+#define PLACE_OCTETS(wide, member) { offsetof(struct flow, member), wide, LIKE_ALL_OCTETS }
+#define PLACE_NAME(wide, member) { 0, 0, LIKE_A_TEXT }
+#define PLACE_UPTIME(wide, member) { 0, 0, LIKE_NO_VALUE }
+#define FIELD(name, element, enterprise, octets, kind, semantics, only, member, ...) \
+	[WORD_##name] = JOIN(PLACE_, LIKE_##kind)(octets, member),
+#include "fields.def"
+#undef FIELD
+};
+
+#define TOLD(member) { offsetof(struct told, member), sizeof((struct told *)0)->member, LIKE_A_NUMBER }
+
+static const struct place told_places[WORD_COUNT] = {
+#define SAID_NUMBER
+#define SAID_OCTETS
+#define SAID_UPTIME
+#define SAID_NAME .like = LIKE_A_TEXT
+#define FIELD(name, element, enterprise, octets, kind, ...) [WORD_##name] = { JOIN(SAID_, LIKE_##kind) },
+#include "fields.def"
+#undef FIELD
+	[WORD_interfaceName] = { .like = LIKE_A_TEXT },
+	[WORD_interfaceDescription] = { .like = LIKE_A_TEXT },
+	[WORD_observationDomainName] = { .like = LIKE_A_TEXT },
+	[WORD_observationDomainId] = TOLD(domain),
+	[WORD_gapKind] = TOLD(gap_kind),
+	[WORD_gapFlags] = TOLD(gap_flags),
+	[WORD_gapFlows] = TOLD(gap.flows),
+	[WORD_gapPackets] = TOLD(gap.packets),
+	[WORD_gapOctets] = TOLD(gap.octets),
+	[WORD_gapFirst] = TOLD(gap.first),
+	[WORD_gapLast] = TOLD(gap.last),
+};
+
+/* The two of fields.def that options records have as well. */
+static struct place
+told_place(unsigned word)
+{
+	static const struct place interface = TOLD(interface), properties = TOLD(properties);
+
+	return word == WORD_ingressInterface ? interface : word == WORD_commonPropertiesId ? properties : told_places[word];
+}
+
+/* Plans */
+
+static bool
+have_both(const struct words *words, enum word one, enum word other)
+{
+	return words_have(words, one) && words_have(words, other);
+}
+
+static enum plan_kind
+flow_kind(const struct words *words)
+{
+	const bool v4 = have_both(words, WORD_sourceIPv4Address, WORD_destinationIPv4Address);
+	const bool v6 = have_both(words, WORD_sourceIPv6Address, WORD_destinationIPv6Address);
+
+	return v4 != v6 && words_have(words, WORD_protocolIdentifier) ? PLAN_FLOW : PLAN_OTHER;
+}
+
+static enum plan_kind
+plan_kind(const struct shape *shape)
+{
+	const struct words *words = &shape->words;
+
+	if (!shape->scopes)
+		return flow_kind(words);
+	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId)
+		return PLAN_PROPERTIES;
+	if (have_both(words, WORD_gapKind, WORD_gapLast))
+		return PLAN_GAP;
+	if (have_both(words, WORD_observationDomainId, WORD_observationDomainName))
+		return PLAN_DOMAIN;
+	const bool interface = words_have(words, WORD_interfaceName) || words_have(words, WORD_interfaceDescription);
+	return interface && words_have(words, WORD_ingressInterface) ? PLAN_INTERFACE : PLAN_OTHER;
+}
+
+static enum step_code
+number_code(unsigned octets, unsigned wide)
+{
+	if (octets != wide)
+		return STEP_NARROW;
+	return wide == 1 ? STEP_1 : wide == 2 ? STEP_2 : wide == 4 ? STEP_4 : STEP_8;
+}
+
+/* False: nothing is to be done for this field. */
+static bool
+step_init(struct step *step, const struct shape_field *field, enum plan_kind kind)
+{
+	static const struct place nowhere;
+	const bool variable = field->octets == WORD_VARIABLE;
+	const struct place place = field->word == WORD_COUNT ? nowhere :
+	                           kind == PLAN_FLOW ? flow_places[field->word] : told_place(field->word);
+
+	*step = (struct step){ .word = field->word, .wide = place.wide, .octets = field->octets, .to = place.to };
+	if (variable) {
+		step->code = place.like == LIKE_A_TEXT ? STEP_VARIABLE_TEXT : STEP_VARIABLE;
+		return true;
+	}
+	if (place.like == LIKE_A_NUMBER)
+		step->code = number_code(field->octets, place.wide);
+	else if (place.like == LIKE_ALL_OCTETS)
+		step->code = place.wide == 4 ? STEP_COPY_4 : STEP_COPY_16;
+	else
+		step->code = STEP_TEXT;
+	return place.like != LIKE_NO_VALUE;
+}
+
+static struct plan *
+plan_new(const struct shape *shape)
+{
+	struct plan *plan = g_malloc0(sizeof *plan + shape->n_fields * sizeof *plan->step);
+	uint16_t from = 0;
+
+	plan->key = shape->key;
+	plan->words = shape->words;
+	plan->kind = plan_kind(shape);
+	plan->shortest = shape->shortest;
+	for (unsigned i = 0; i < shape->n_fields; i++) {
+		struct step *step = &plan->step[plan->n_steps];
+		const bool heeded = plan->kind != PLAN_FLOW || conclude_heeds(&shape->words, shape->field[i].word);
+		const bool needed = step_init(step, &shape->field[i], plan->kind) && heeded;
+		step->from = from;
+		from = shape->field[i].octets == WORD_VARIABLE ? 0 : from + shape->field[i].octets;
+		plan->n_steps += needed;
+		plan->named |= needed && (step->code == STEP_TEXT || step->code == STEP_VARIABLE_TEXT);
+	}
+	plan->tail = from;
+	return plan;
+}
+
+static const struct plan *
+find_plan(struct decoder *decoder, uint16_t id)
+{
+	const struct plan **recent = &decoder->recent[id % RECENT];
+	const int64_t key = (int64_t)decoder->domain << 16 | id;
+
+	if (*recent && (*recent)->key == key)
+		return *recent;
+	struct plan *plan = g_hash_table_lookup(decoder->plans, &key);
+	if (!plan) {
+		plan = plan_new(check_shape(decoder->check, decoder->domain, id));
+		g_hash_table_insert(decoder->plans, &plan->key, plan);
+	}
+	return *recent = plan;
+}
+
+static void
+forget_plans(struct decoder *decoder)
+{
+	decoder->announced = check_announced(decoder->check);
+	memset(decoder->recent, 0, sizeof decoder->recent);
+	g_hash_table_remove_all(decoder->plans);
+}
+
+/* Records */
+
+static void
+take_narrow(uint8_t *to, const uint8_t *from, const struct step *step)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < step->octets; i++)
+		value = value << 8 | from[i];
+	value = htole64(value);
+	memcpy(to, &value, step->wide);
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+	value = le64toh(value) << (64 - 8 * step->wide);
+	memcpy(to, &value, step->wide);
+#endif
+}
+
+static void
+take_text(struct decoder *decoder, uint8_t word, const uint8_t *text, uint16_t octets)
+{
+	if (saying_says(text, octets) && decoder->n_said < MOST_SAID)
+		decoder->said[decoder->n_said++] = (struct saying){ text, octets, word };
+}
+
+/* The text itself; what follows it is at text + *octets. RFC 7011 section 7. */
+static const uint8_t *
+open_variable(const uint8_t *field, uint16_t *octets)
+{
+	*octets = *field;
+	if (*octets < 255)
+		return field + 1;
+	*octets = field[1] << 8 | field[2];
+	return field + 3;
+}
+
+/* Follows the plan into target; returns the octet behind the record. */
+static const uint8_t *
+take_record(struct decoder *decoder, const struct plan *plan, const uint8_t *record, void *target)
+{
+	uint16_t two, octets;
+	uint32_t four;
+	uint64_t eight;
+
+	decoder->n_said = 0;
+	for (const struct step *step = plan->step, *last = step + plan->n_steps; step < last; step++) {
+		const uint8_t *from = record + step->from;
+		uint8_t *to = (uint8_t *)target + step->to;
+		switch (step->code) {
+		case STEP_1:
+			*to = *from;
+			break;
+		case STEP_2:
+			memcpy(&two, from, 2);
+			two = be16toh(two);
+			memcpy(to, &two, 2);
+			break;
+		case STEP_4:
+			memcpy(&four, from, 4);
+			four = be32toh(four);
+			memcpy(to, &four, 4);
+			break;
+		case STEP_8:
+			memcpy(&eight, from, 8);
+			eight = be64toh(eight);
+			memcpy(to, &eight, 8);
+			break;
+		case STEP_NARROW:
+			take_narrow(to, from, step);
+			break;
+		case STEP_COPY_4:
+			memcpy(to, from, 4);
+			break;
+		case STEP_COPY_16:
+			memcpy(to, from, 16);
+			break;
+		case STEP_TEXT:
+			take_text(decoder, step->word, from, strnlen((const char *)from, step->octets));
+			break;
+		case STEP_VARIABLE_TEXT:
+			from = open_variable(from, &octets);
+			take_text(decoder, step->word, from, octets);
+			record = from + octets;
+			break;
+		case STEP_VARIABLE:
+			from = open_variable(from, &octets);
+			record = from + octets;
+			break;
+		}
+	}
+	return record + plan->tail;
+}
+
+/* Options */
+
+static const char *
+set_row(GHashTable *table, uint32_t key, const struct saying *said)
+{
+	g_autofree char *text = g_utf8_make_valid((const char *)said->text, said->octets);
+
+	if (*text && g_hash_table_size(table) < MOST_ROWS)
+		g_hash_table_replace(table, GUINT_TO_POINTER(key), g_steal_pointer(&text));
+	return text;
+}
+
+static void
+take_interface(struct decoder *decoder, struct told *told)
+{
+	const struct saying *name = decoder->said;
+
+	for (unsigned i = 0; i < decoder->n_said; i++)
+		if (decoder->said[i].word == WORD_interfaceName)
+			name = &decoder->said[i];
+	if (decoder->n_said)
+		set_row(decoder->interfaces, told->interface, name);
+}
+
+static void
+take_domain(struct decoder *decoder, struct told *told)
+{
+	if (decoder->n_said)
+		set_row(decoder->domains, told->domain, decoder->said);
+}
+
+static void
+take_gap(struct decoder *decoder, struct told *told)
+{
+	enum { KIND_FIRST = 1, FLAG_UNKNOWN = 1 };
+
+	if (!decoder->gap || told->gap_kind < KIND_FIRST || told->gap_kind - KIND_FIRST >= GAP_KINDS)
+		return;
+	told->gap.kind = told->gap_kind - KIND_FIRST;
+	told->gap.unknown = told->gap_flags & FLAG_UNKNOWN;
+	decoder->gap(&told->gap, decoder->data);
+}
+
+/* Keeps what was said; whose it is will matter only if a flow is shown that refers to it. */
+static void
+take_properties(struct decoder *decoder, struct told *told)
+{
+	struct properties properties = { .domain = decoder->domain, .at = decoder->told->len, .n = decoder->n_said };
+	GArray *all = decoder->properties;
+
+	if (!told->properties || told->properties >= MOST_PROPERTIES)
+		return;
+	for (unsigned i = 0; i < decoder->n_said; i++) {
+		const struct saying *said = &decoder->said[i];
+		const uint8_t head[] = { said->word, said->octets >> 8, said->octets & 0xff };
+		g_byte_array_append(decoder->told, head, sizeof head);
+		g_byte_array_append(decoder->told, said->text, said->octets);
+	}
+	if (all->len <= told->properties)
+		g_array_set_size(all, told->properties + 1);
+	g_array_index(all, struct properties, told->properties) = properties;
+}
+
+static void
+take_other(struct decoder *decoder G_GNUC_UNUSED, struct told *told G_GNUC_UNUSED)
+{
+}
+
+static void (*const take_options[])(struct decoder *decoder, struct told *told) = {
+	[PLAN_OTHER] = take_other,
+	[PLAN_FLOW] = take_other,
+	[PLAN_PROPERTIES] = take_properties,
+	[PLAN_INTERFACE] = take_interface,
+	[PLAN_DOMAIN] = take_domain,
+	[PLAN_GAP] = take_gap,
+};
+
+static void
+take_options_set(struct decoder *decoder)
+{
+	const struct plan *plan = decoder->plan;
+
+	while (plan->kind != PLAN_OTHER && (size_t)(decoder->set_end - decoder->at) >= plan->shortest) {
+		struct told told = { 0 };
+		decoder->at = take_record(decoder, plan, decoder->at, &told);
+		take_options[plan->kind](decoder, &told);
+	}
+	decoder->at = decoder->set_end;
+}
+
+/* Names */
+
+static unsigned
+unfold(struct saying *said, unsigned n, const uint8_t *at)
+{
+	for (unsigned i = 0; i < n; i++) {
+		said[i] = (struct saying){ at + 3, at[1] << 8 | at[2], at[0] };
+		at += 3 + said[i].octets;
+	}
+	return n;
+}
+
+static struct lexicon_entry
+find_properties(struct decoder *decoder, uint64_t number)
+{
+	static const struct lexicon_entry nobody;
+	struct saying said[MOST_SAID];
+
+	if (number >= decoder->properties->len)
+		return nobody;
+	struct properties *properties = &g_array_index(decoder->properties, struct properties, number);
+	if (!properties->n || properties->domain != decoder->domain)
+		return nobody;
+	if (!properties->known) {
+		unfold(said, properties->n, decoder->told->data + properties->at);
+		properties->entry = lexicon_add(decoder->common, said, properties->n, false);
+		properties->known = true;
+	}
+	return properties->entry;
+}
+
+const struct names *
+decoder_names(struct decoder *decoder, struct flow *flow)
+{
+	const bool own = decoder->plan->named;
+	struct lexicon_entry entry;
+
+	if (own) {
+		lexicon_clear(decoder->own);
+		entry = lexicon_add(decoder->own, decoder->said, decoder->n_said, flow->original.biflow_direction == 2);
+	} else {
+		entry = find_properties(decoder, flow->properties);
+	}
+	flow->initiator = entry.initiator;
+	flow->responder = entry.responder;
+	flow->policy = entry.policy;
+	return lexicon_names(own ? decoder->own : decoder->common);
+}
+
+void
+decoder_forget(struct decoder *decoder)
+{
+	g_array_set_size(decoder->properties, 0);
+	g_byte_array_set_size(decoder->told, 0);
+	lexicon_clear(decoder->common);
+}
+
+/* Messages */
+
+static uint16_t
+get16(const uint8_t *at)
+{
+	return at[0] << 8 | at[1];
+}
+
+size_t
+decoder_octets(const uint8_t *header)
+{
+	return check_header(header, NULL);
+}
+
+bool
+decoder_message(struct decoder *decoder, const uint8_t *message, size_t octets, GError **error)
+{
+	struct soundness soundness;
+
+	decoder->at = decoder->set_end = decoder->end = message + octets;
+	if (!check_message(decoder->check, message, octets, &soundness, error))
+		return false;
+	if (soundness.changed) {
+		g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "octet %d: a template changes behind records", MESSAGE_HEADER);
+		return false;
+	}
+	if (check_announced(decoder->check) != decoder->announced)
+		forget_plans(decoder);
+	decoder->at = decoder->set_end = message + MESSAGE_HEADER;
+	decoder->domain = soundness.domain;
+	if (octets > MESSAGE_HEADER && get16(decoder->at) == SET_TEMPLATES)
+		decoder_forget(decoder);
+	return true;
+}
+
+/* The next Set of records; false: there is none. */
+static bool
+next_set(struct decoder *decoder)
+{
+	while (decoder->set_end < decoder->end) {
+		const uint8_t *set = decoder->set_end;
+		const uint16_t id = get16(set);
+		decoder->at = set + SET_HEADER;
+		decoder->set_end = set + get16(set + 2);
+		if (id < SET_DATA)
+			continue;
+		decoder->plan = find_plan(decoder, id);
+		return true;
+	}
+	return false;
+}
+
+bool
+decoder_next(struct decoder *decoder, struct flow *flow)
+{
+	while (decoder->set_end == decoder->at || (size_t)(decoder->set_end - decoder->at) < decoder->plan->shortest) {
+		if (!next_set(decoder))
+			return false;
+		if (decoder->plan->kind != PLAN_FLOW)
+			take_options_set(decoder);
+	}
+	memset(flow, 0, sizeof *flow);
+	decoder->at = take_record(decoder, decoder->plan, decoder->at, flow);
+	conclude(flow, &decoder->plan->words);
+	return true;
+}
+
+uint32_t
+decoder_domain(const struct decoder *decoder)
+{
+	return decoder->domain;
+}
+
+const char *
+decoder_domain_name(const struct decoder *decoder)
+{
+	return g_hash_table_lookup(decoder->domains, GUINT_TO_POINTER(decoder->domain));
+}
+
+const char *
+decoder_interface(const struct decoder *decoder, uint32_t index)
+{
+	return g_hash_table_lookup(decoder->interfaces, GUINT_TO_POINTER(index));
+}
+
+void
+decoder_on_gap(struct decoder *decoder, void (*gap)(const struct gap *gap, void *data), void *data)
+{
+	decoder->gap = gap;
+	decoder->data = data;
+}
+
+struct decoder *
+decoder_new(uint32_t enterprise)
+{
+	struct decoder *decoder = g_new0(struct decoder, 1);
+
+	decoder->check = check_new(enterprise);
+	decoder->plans = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+	decoder->interfaces = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, g_free);
+	decoder->domains = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, g_free);
+	decoder->properties = g_array_new(false, true, sizeof(struct properties));
+	decoder->told = g_byte_array_new();
+	decoder->common = lexicon_new();
+	decoder->own = lexicon_new();
+	return decoder;
+}
+
+void
+decoder_free(struct decoder *decoder)
+{
+	if (!decoder)
+		return;
+	check_free(decoder->check);
+	g_hash_table_unref(decoder->plans);
+	g_hash_table_unref(decoder->interfaces);
+	g_hash_table_unref(decoder->domains);
+	g_array_unref(decoder->properties);
+	g_byte_array_unref(decoder->told);
+	lexicon_free(decoder->common);
+	lexicon_free(decoder->own);
+	g_free(decoder);
+}
