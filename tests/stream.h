@@ -20,7 +20,8 @@ stream_encoder(const char *template, unsigned records, uint16_t message_size)
 {
 	g_autofree char *path = g_strdup_printf("%s/templates/%s.template", SOURCE_DIR, template);
 	const struct encoder_options options = { .records = records, .reply = REPLY_MIRROR, .domain = STREAM_DOMAIN,
-	                                         .enterprise = STREAM_ENTERPRISE, .message_size = message_size };
+	                                         .enterprise = STREAM_ENTERPRISE, .message_size = message_size,
+	                                         .properties = strcmp(template, "archive") == 0 };
 	g_autoptr(GError) error = NULL;
 	g_autoptr(template_file_t) file = template_file_load(path, &error);
 	struct encoder *encoder = file ? encoder_new(file, &options, &error) : NULL;
@@ -141,8 +142,12 @@ stream_of(const char *template, unsigned records, uint16_t message_size, unsigne
 	const struct gap gap = { stream_start, stream_start + 5000, 17, 34, 999, GAP_OVERRUN, true, "" };
 	GByteArray *out = g_byte_array_new();
 
-	STREAM_ADD(encoder, out, encoder_add_templates(encoder));
-	STREAM_ADD(encoder, out, encoder_add_types(encoder));
+	if (strcmp(template, "archive") == 0) {
+		STREAM_ADD(encoder, out, encoder_begin_block(encoder));
+	} else {
+		STREAM_ADD(encoder, out, encoder_add_templates(encoder));
+		STREAM_ADD(encoder, out, encoder_add_types(encoder));
+	}
 	STREAM_ADD(encoder, out, encoder_add_interface(encoder, &interface));
 	STREAM_ADD(encoder, out, encoder_add_domain_name(encoder, "router-a"));
 	for (unsigned i = 0; i < n; i++) {

@@ -104,9 +104,9 @@ test_same_as_libfixbuf(void)
 
 /* And what they give is what was put in. */
 static void
-test_same_as_encoded(void)
+check_encoded(const char *template)
 {
-	g_autoptr(GByteArray) octets = stream_of("full", TRAIT_BIFLOW, 8000, FLOWS, 4);
+	g_autoptr(GByteArray) octets = stream_of(template, TRAIT_BIFLOW, 8000, FLOWS, 4);
 	g_autoptr(GRand) rand = g_rand_new_with_seed(4);
 	g_autoptr(decoder_t) decoder = decoder_new(STREAM_ENTERPRISE);
 	struct stream stream = { decoder, octets->data, octets->data + octets->len, false };
@@ -126,6 +126,7 @@ test_same_as_encoded(void)
 		expected.initiator = flow.initiator;
 		expected.responder = flow.responder;
 		expected.policy = flow.policy;
+		expected.properties = flow.properties;
 		expected.reply.biflow_direction = 0;
 		CU_ASSERT_FALSE(memcmp(&flow, &expected, sizeof flow));
 	}
@@ -133,6 +134,13 @@ test_same_as_encoded(void)
 	CU_ASSERT_EQUAL(decoder_domain(decoder), 0);    /* of the last message: the gap's */
 	CU_ASSERT_STRING_EQUAL(decoder_interface(decoder, 2), "wt0");
 	CU_ASSERT_PTR_NULL(decoder_interface(decoder, 3));
+}
+
+static void
+test_same_as_encoded(void)
+{
+	check_encoded("full");
+	check_encoded("archive");
 }
 
 /* Whatever octet is another, both read the same flows and stop at the same message. */
