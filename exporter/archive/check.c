@@ -163,6 +163,7 @@ take_word(const struct check *check, struct shape *shape, struct shape_field *fi
 	bool fits = field->octets >= word->least && field->octets <= word->most;
 	if (fits)
 		field->word = new_word(shape, word - words);
+	shape->misfit |= !fits;
 	return fits || shape->scopes || word >= &words[WORD_interfaceName];
 }
 
@@ -285,7 +286,8 @@ take_record(const struct shape *shape, struct cursor *cursor, GError **error)
 	return true;
 }
 
-/* What is shorter than any record is padding, RFC 7011 section 3.3.1. */
+/* What is shorter than any record is padding, RFC 7011 section 3.3.1, but behind a record only: libfixbuf takes what is
+ * no record for one that goes on in the next set. */
 static bool
 take_records(const struct check *check, struct soundness *soundness, uint16_t set, struct cursor *cursor,
              GError **error)
@@ -294,6 +296,8 @@ take_records(const struct check *check, struct soundness *soundness, uint16_t se
 
 	if (!shape)
 		return unsound(cursor, error, "records of template %u, which was not announced", set);
+	if (room(cursor) && room(cursor) < shape->shortest)
+		return unsound(cursor, error, "no record of template %u in %zu octets", set, room(cursor));
 	if (!shape->variable) {
 		soundness->records += room(cursor) / shape->shortest;
 		return true;

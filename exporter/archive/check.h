@@ -27,6 +27,7 @@ struct shape {
 	uint16_t scopes;            /* above zero: an options template */
 	uint16_t shortest;          /* octets of the shortest record */
 	uint16_t n_fields;
+	bool misfit;                /* a known element is in a length that is none of its: only in options templates */
 	bool variable;              /* some field is of variable length: records differ in theirs */
 	struct shape_field field[];
 };

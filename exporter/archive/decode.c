@@ -179,7 +179,7 @@ plan_kind(const struct shape *shape)
 
 	if (!shape->scopes)
 		return flow_kind(words);
-	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId)
+	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId && !shape->misfit)
 		return PLAN_PROPERTIES;
 	if (have_both(words, WORD_gapKind, WORD_gapLast))
 		return PLAN_GAP;

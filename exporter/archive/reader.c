@@ -77,6 +77,7 @@ enum { ELEMENT_NOTHING = 0x3fff };
 enum kind {
 	KIND_OTHER,
 	KIND_INTERFACE,
+	KIND_PROPERTIES,
 	KIND_FLOW,
 	KINDS,
 };
@@ -99,6 +100,7 @@ struct reader {
 	fbInfoModel_t *model;
 	fBuf_t *buffer;             /* owns the session */
 	GHashTable *interfaces;     /* names by ifIndex */
+	GHashTable *properties;     /* struct properties by its own key */
 	struct names names;
 	struct name name_of[SLOTS];
 	struct identity identity[3];    /* nobody, the initiator, the responder */
@@ -276,20 +278,17 @@ is_of_responder(const struct phrase *phrase, const struct flow *flow)
 }
 
 static void
-take_phrase(struct reader *reader, const struct phrase *phrase, const union wire *wire, struct flow *flow)
+take_phrase(struct reader *reader, const struct phrase *phrase, const fbVarfield_t *field, struct flow *flow)
 {
-	fbVarfield_t field;
-
-	memcpy(&field, (const uint8_t *)wire + phrase->from, sizeof field);
-	if (!is_said(&field))
+	if (!is_said(field))
 		return;
 	if (phrase->member == offsetof(struct flow, policy)) {
-		take_name(reader, flow->policy = SLOT_POLICY, &field);
+		take_name(reader, flow->policy = SLOT_POLICY, field);
 		return;
 	}
 	const bool responder = is_of_responder(phrase, flow);
 	const uint32_t slot = (responder ? SLOT_RESPONDER : SLOT_INITIATOR) + phrase->word;
-	take_name(reader, slot, &field);
+	take_name(reader, slot, field);
 	reader->identity[responder ? 2 : 1].word[phrase->word] = slot;
 	*(responder ? &flow->responder : &flow->initiator) = responder ? 2 : 1;
 }
@@ -304,6 +303,75 @@ part_from_via(struct reader *reader, struct identity *identity)
 		identity->word[WORD_PEER] = 0;
 }
 
+/* What many flows have in common, told once (RFC 5473): the strings of a record, one after the other. */
+struct properties {
+	struct properties_key {
+		uint64_t number;
+		uint64_t domain;
+	} key;
+	fbVarfield_t field[G_N_ELEMENTS(phrases)];
+	uint8_t octets[];
+};
+
+static guint
+properties_hash(gconstpointer data)
+{
+	const struct properties_key *key = data;
+
+	return g_int64_hash(&key->number) ^ g_int64_hash(&key->domain) * 31;
+}
+
+static gboolean
+properties_equal(gconstpointer a, gconstpointer b)
+{
+	return memcmp(a, b, sizeof(struct properties_key)) == 0;
+}
+
+static fbVarfield_t
+field_of(const struct phrase *phrase, const union wire *wire)
+{
+	fbVarfield_t field;
+
+	memcpy(&field, (const uint8_t *)wire + phrase->from, sizeof field);
+	return field;
+}
+
+static bool
+take_properties(struct reader *reader, const struct words *words G_GNUC_UNUSED, const union wire *wire,
+                struct record *record G_GNUC_UNUSED)
+{
+	enum { MOST_PROPERTIES = 1 << 20 };
+	size_t octets = 0;
+
+	if (g_hash_table_size(reader->properties) >= MOST_PROPERTIES)
+		return false;
+	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++)
+		octets += field_of(&phrases[i], wire).len;
+	struct properties *properties = g_malloc0(sizeof *properties + octets);
+	uint8_t *at = properties->octets;
+	properties->key = (struct properties_key){ wire->flow.commonPropertiesId, reader->soundness.domain };
+	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++) {
+		const fbVarfield_t from = field_of(&phrases[i], wire);
+		properties->field[i] = (fbVarfield_t){ .len = from.len, .buf = at };
+		if (from.len)
+			at = (uint8_t *)memcpy(at, from.buf, from.len) + from.len;
+	}
+	g_hash_table_replace(reader->properties, &properties->key, properties);
+	return false;
+}
+
+static void
+take_phrases(struct reader *reader, const union wire *wire, struct flow *flow)
+{
+	const struct properties_key key = { flow->properties, reader->soundness.domain };
+	const struct properties *common = flow->properties ? g_hash_table_lookup(reader->properties, &key) : NULL;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++) {
+		const fbVarfield_t field = field_of(&phrases[i], wire);
+		take_phrase(reader, &phrases[i], common && !is_said(&field) ? &common->field[i] : &field, flow);
+	}
+}
+
 static bool
 take_flow(struct reader *reader, const struct words *words, const union wire *wire, struct record *record)
 {
@@ -315,8 +383,7 @@ take_flow(struct reader *reader, const struct words *words, const union wire *wi
 		if (places[i].octets && words_have(words, i) && conclude_heeds(words, i))
 			take_word(flow, &places[i], wire);
 	conclude(flow, words);
-	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++)
-		take_phrase(reader, &phrases[i], wire, flow);
+	take_phrases(reader, wire, flow);
 	part_from_via(reader, &reader->identity[1]);
 	part_from_via(reader, &reader->identity[2]);
 	record->names = &reader->names;
@@ -363,6 +430,7 @@ static const struct {
 } kinds[KINDS] = {
 	[KIND_OTHER] = { append_other, take_other, sizeof(struct wire_other) },
 	[KIND_INTERFACE] = { append_interface, take_interface, sizeof(struct wire_interface) },
+	[KIND_PROPERTIES] = { append_flow, take_properties, sizeof(struct wire_flow) },
 	[KIND_FLOW] = { append_flow, take_flow, sizeof(struct wire_flow) },
 };
 
@@ -380,6 +448,8 @@ shape_kind(const struct shape *shape)
 	bool v6 = have_both(words, WORD_sourceIPv6Address, WORD_destinationIPv6Address);
 	bool interface = words_have(words, WORD_interfaceName) || words_have(words, WORD_interfaceDescription);
 
+	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId && !shape->misfit)
+		return KIND_PROPERTIES;
 	if (shape->scopes)
 		return interface && words_have(words, WORD_ingressInterface) ? KIND_INTERFACE : KIND_OTHER;
 	return v4 != v6 && words_have(words, WORD_protocolIdentifier) ? KIND_FLOW : KIND_OTHER;
@@ -518,6 +588,7 @@ reader_new(FILE *in, const char *name, uint32_t enterprise)
 	reader->enterprise = enterprise;
 	reader->check = check_new(enterprise);
 	reader->interfaces = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, g_free);
+	reader->properties = g_hash_table_new_full(properties_hash, properties_equal, NULL, g_free);
 	for (unsigned i = 0; i < G_N_ELEMENTS(reader->text); i++) {
 		reader->text[i] = g_string_new("-");
 		reader->name_of[i] = (struct name){ reader->text[i]->str, 1 };
@@ -542,6 +613,7 @@ reader_free(struct reader *reader)
 	fbInfoModelFree(reader->model);
 	check_free(reader->check);
 	g_hash_table_unref(reader->interfaces);
+	g_hash_table_unref(reader->properties);
 	for (unsigned i = 0; i < G_N_ELEMENTS(reader->text); i++)
 		g_string_free(reader->text[i], TRUE);
 	g_free(reader->name);

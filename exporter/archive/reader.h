@@ -16,8 +16,9 @@
  * and the entry's timeout are not on the wire and stay zero. The reply tuple of a flow that was not translated is the
  * mirror of the original one. A uniflow fills original alone, whichever direction it describes (see
  * original.biflow_direction); reply then has addresses and ports but counters of zero. What a template does not have
- * is zero. Elements that peerflow has no word for and records that are no flows are skipped; tables of interface
- * names are remembered. */
+ * is zero. Strings told once for many flows, by commonPropertiesId (RFC 5473), are the flow's as if it had them itself.
+ * Elements that peerflow has no word for and records that are no flows are skipped; tables of interface names are
+ * remembered. */
 
 /* One flow, with the strings its initiator and responder stand for. Entry 0 of names is "-", as everywhere. */
 struct record {
