@@ -150,6 +150,15 @@ is_wanted(const struct scan *scan, const struct flow *flow)
 }
 
 static void
+note(struct scan_statistics *statistics, const struct flow *flow)
+{
+	statistics->records++;
+	if (!statistics->earliest || flow->start < statistics->earliest)
+		statistics->earliest = flow->start;
+	statistics->latest = MAX(statistics->latest, MAX(flow->end, flow->stop));
+}
+
+static void
 fill(struct scan *scan, const struct record *from, struct scan_record *record)
 {
 	record->flow = from->flow;
@@ -170,7 +179,7 @@ scan_next(struct scan *scan, struct scan_record *record)
 	while (scan->reader || open_file(scan)) {
 		const enum reader_result result = reader_next(scan->reader, &from, &error);
 		if (result == READER_FLOW) {
-			scan->statistics.records++;
+			note(&scan->statistics, &from.flow);
 			if (!is_wanted(scan, &from.flow))
 				continue;
 			fill(scan, &from, record);

@@ -54,6 +54,7 @@ struct scan_statistics {
 	uint64_t octets;            /* read, as they lie on disk */
 	uint64_t troubles;
 	uint64_t earliest;          /* ms since 1970: start of the oldest record known of; zero: none */
+	uint64_t latest;            /* the same of the newest end (or stop) */
 };
 
 struct scan;
