@@ -43,6 +43,22 @@ value_protocol(const struct flow *flow)
 }
 
 bool
+value_find_protocol(const char *text, uint8_t *number)
+{
+	uint64_t given;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(protocols); i++)
+		if (!g_ascii_strcasecmp(protocols[i].name, text)) {
+			*number = protocols[i].number;
+			return true;
+		}
+	if (!g_ascii_string_to_unsigned(text, 10, 0, UINT8_MAX, &given, NULL))
+		return false;
+	*number = given;
+	return true;
+}
+
+bool
 value_has_ports(const struct flow *flow)
 {
 	const struct protocol *protocol = find_protocol(flow->protocol);

@@ -9,6 +9,10 @@
 /* What the numbers of a flow are in words: the parts of which print.c makes its columns. All append to out. */
 
 const char *value_protocol(const struct flow *flow);    /* NULL: it has a number only */
+
+/* The number of a protocol, by its name or as a number. */
+bool value_find_protocol(const char *text, uint8_t *number);
+
 const char *value_end_reason(const struct flow *flow);
 const char *value_tcp_state(const struct flow *flow);   /* NULL: not TCP, or not known */
 
