@@ -125,6 +125,7 @@ static const struct command {
 	bool (*run)(int argc, char **argv, GError **error);
 	const char *help;
 } commands[] = {
+	{ "who", peerflow_who, "Say who held an address and port at a time" },
 	{ "live", peerflow_live, "Show flows as they end" },
 	{ "flows", peerflow_flows, "Show archived flows" },
 	{ "status", peerflow_status, "Show how the daemon is, and what was lost" },
@@ -161,7 +162,8 @@ run_command(const struct command *command, int argc, char **argv)
 	g_set_prgname(program);         /* for --help */
 	if (command->run(argc, argv, &error) || stopped)
 		return EX_OK;
-	g_printerr("%s: %s\n", program, error->message);
+	if (*error->message)
+		g_printerr("%s: %s\n", program, error->message);
 	return error->code;
 }
 

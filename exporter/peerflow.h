@@ -12,11 +12,13 @@
 
 #define PEERFLOW_CONFIG "/etc/peerflow/exporter.conf"
 
-/* A sub-command with its own argc and argv. False: it failed, error says why, and its code is the exit status. */
+/* A sub-command with its own argc and argv. False: it failed, error says why, and its code is the exit status; an
+ * empty message is not shown, for output has said it. */
 bool peerflow_flows(int argc, char **argv, GError **error);
 bool peerflow_live(int argc, char **argv, GError **error);
 bool peerflow_status(int argc, char **argv, GError **error);
 bool peerflow_hints(int argc, char **argv, GError **error);
+bool peerflow_who(int argc, char **argv, GError **error);
 bool peerflow_check(int argc, char **argv, GError **error);
 
 /* Parses the options of a sub-command, which takes nothing that entries do not name. summary is for --help. */

@@ -93,6 +93,10 @@ peerflow_archive_prepare(struct peerflow_archive *archive, GError **error)
 	if (!config || !read_enterprise(archive, config, error))
 		return false;
 	archive->template_directory = g_strdup(config->template_directory);
+	archive->state_directory = g_strdup(config->state_directory);
+	archive->interface = g_strdup(config->interface);
+	archive->active_timeout = config->active_timeout;
+	archive->own = !archive->paths;
 	if (!archive->paths)
 		archive->paths = g_strdupv((char *[]){ (char *)PEERFLOW_ARCHIVE, NULL });
 	return true;
@@ -147,4 +151,6 @@ peerflow_archive_clear(struct peerflow_archive *archive)
 	g_free(archive->to);
 	g_free(archive->at);
 	g_free(archive->template_directory);
+	g_free(archive->state_directory);
+	g_free(archive->interface);
 }

@@ -28,6 +28,10 @@ struct peerflow_archive {
 	uint64_t last;
 	uint32_t enterprise;
 	char *template_directory;
+	bool own;                   /* nobody named one: it is the daemon's of this host */
+	char *state_directory;      /* the daemon's, or NULL */
+	char *interface;            /* the mesh's */
+	unsigned active_timeout;    /* seconds: so often the daemon tells of a flow that goes on */
 };
 
 /* Rows of a table of options. */
