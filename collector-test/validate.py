@@ -79,7 +79,8 @@ ELEMENTS = {number: (name, kind, size) for number, name, kind, size in (
     (41, "exportedMessageTotalCount", UNSIGNED, 8), (42, "exportedFlowRecordTotalCount", UNSIGNED, 8),
     (61, "flowDirection", UNSIGNED, 1), (82, "interfaceName", STRING, 0), (83, "interfaceDescription", STRING, 0),
     (95, "applicationId", BYTES, 0), (130, "exporterIPv4Address", IPV4, 4), (131, "exporterIPv6Address", IPV6, 16),
-    (136, "flowEndReason", UNSIGNED, 1), (139, "icmpTypeCodeIPv6", UNSIGNED, 2), (141, "lineCardId", UNSIGNED, 4),
+    (136, "flowEndReason", UNSIGNED, 1), (137, "commonPropertiesId", UNSIGNED, 8),
+    (139, "icmpTypeCodeIPv6", UNSIGNED, 2), (141, "lineCardId", UNSIGNED, 4),
     (143, "meteringProcessId", UNSIGNED, 4), (144, "exportingProcessId", UNSIGNED, 4),
     (145, "templateId", UNSIGNED, 2), (148, "flowId", UNSIGNED, 8), (149, "observationDomainId", UNSIGNED, 4),
     (152, "flowStartMilliseconds", MILLISECONDS, 8), (153, "flowEndMilliseconds", MILLISECONDS, 8),
@@ -107,6 +108,7 @@ EVENTS = {9: {230, 233, 283, 148}, 10: {230, 233, 283}}
 DEPRECATED = {34, 84, 100}
 STATISTICS = {40, 41, 42, 164, 165, 166, 167, 168}
 PREFIXES = {(44, 9), (170, 29)}
+COMMON = (137,)                                         # RFC 5473
 PADDED = {"interfaceDescription", "interfaceName", "observationDomainName"}     # of fixed length in options
 RELIABILITY = {164, 165, 166, 167, 168}
 OBSERVED = 323
@@ -142,6 +144,7 @@ class Template:
         self.names = distinct([m[0] for m in self.meanings])
         self.reliability = options and any(f.element in RELIABILITY and not f.enterprise for f in fields)
         self.who = options and tuple(f.element for f in fields if f.scope and not f.enterprise) in PREFIXES
+        self.common = options and tuple(f.element for f in fields if f.scope) == COMMON
         self.minimum = sum(1 if f.length == VARIABLE else f.length for f in fields)
         self.segments = self._segments()
         self.readers = [READERS[m[1]] for m in self.meanings]
@@ -440,12 +443,12 @@ class Validator:
     def _option(self, offset, template, field, what):
         describes = {346, 303} <= {f.element for f in template.fields}
         other = field.element not in SCOPES10 or field.enterprise
-        if self.version == 10 and field.scope and other and not template.who and not (
+        if self.version == 10 and field.scope and other and not (template.who or template.common) and not (
                 field.enterprise and template.reliability):
             self.wrong("O1", offset, what)
         if template.who and field == template.fields[0] and not any(f.enterprise for f in template.fields):
             self.wrong("O3", offset, f"template {template.number}: nothing of an enterprise")
-        if field.length == VARIABLE and not describes and not template.who:
+        if field.length == VARIABLE and not describes and not (template.who or template.common):
             self.wrong("C10", offset, f"{what}: variable length")
         if describes and field.scope != (field.element in (346, 303)):
             self.wrong("I1", offset, what)

@@ -28,9 +28,9 @@ enum {
 	COMPLAINT_MOST = 240,       /* the same of what is wrong with it */
 };
 
-enum group { EXPORTER, CONNTRACK, NETBIRD, COLLECTOR, GROUPS };
+enum group { EXPORTER, CONNTRACK, NETBIRD, ARCHIVE, COLLECTOR, GROUPS };
 
-static const char *const group_names[GROUPS] = { "exporter", "conntrack", "netbird", "collector" };
+static const char *const group_names[GROUPS] = { "exporter", "conntrack", "netbird", "archive", "collector" };
 
 /* Units of a quantity, the largest first, so that a limit is printed as a person would write it. */
 struct scale {
@@ -240,7 +240,7 @@ parse_path(const struct option *option, const char *value, void *target)
 
 /* "auto" depends on another option and is settled when all are known. */
 static char *
-parse_status_socket(const struct option *option, const char *value, void *target)
+parse_path_or_auto(const struct option *option, const char *value, void *target)
 {
 	if (strcmp(value, "auto") == 0)
 		return store_text(option, target, value);
@@ -471,6 +471,9 @@ static const char *const statuses[] = {
 	[CONFIG_STATUS_AUTO] = "auto", [CONFIG_STATUS_SOCKET] = "socket", [CONFIG_STATUS_COMMAND] = "command",
 	[CONFIG_STATUS_OFF] = "off", NULL,
 };
+static const char *const syncs[] = {
+	[CONFIG_SYNC_FLOW] = "flow", [CONFIG_SYNC_SECOND] = "second", [CONFIG_SYNC_ROTATE] = "rotate", NULL,
+};
 static const char *const reply_tuples[] = { [CONFIG_MIRROR] = "mirror", [CONFIG_WIRE] = "wire", NULL };
 
 enum { KIB = 1 << 10, MIB = 1 << 20, GIB = 1 << 30, MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
@@ -509,7 +512,7 @@ static const struct option options[] = {
 	  .absent = "off", .max = PATH_MAX - 64 },
 	{ EXPORTER, "live-socket", "/run/peerflow/live", parse_path, IN(config, live_socket), .owned = true,
 	  .absent = "off", .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
-	{ EXPORTER, "status-socket", "auto", parse_status_socket, IN(config, status_socket), .owned = true,
+	{ EXPORTER, "status-socket", "auto", parse_path_or_auto, IN(config, status_socket), .owned = true,
 	  .absent = "off", .max = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1 },
 
 	{ CONNTRACK, "receive-buffer", "64M", parse_quantity, IN(config, receive_buffer), .scale = &octets,
@@ -545,6 +548,17 @@ static const struct option options[] = {
 	{ NETBIRD, "api-refresh", "5m", parse_quantity, IN(config, api_refresh), .scale = &seconds, .min = 10, .max = DAY },
 	{ NETBIRD, "wireguard", "auto", parse_choice, IN(config, wireguard), .words = off_auto },
 	{ NETBIRD, "history", "90d", parse_quantity, IN(config, history), .scale = &seconds, .min = HOUR, .max = 3650 * DAY },
+
+	{ ARCHIVE, "enabled", "yes", parse_choice, IN(config, archive.enabled), .words = no_yes },
+	{ ARCHIVE, "path", "auto", parse_path_or_auto, IN(config, archive.path), .owned = true, .max = PATH_MAX - 128 },
+	{ ARCHIVE, "rotate", "5m", parse_quantity, IN(config, archive.rotate), .scale = &seconds, .min = 1, .max = DAY },
+	{ ARCHIVE, "rotate-size", "64M", parse_quantity, IN(config, archive.rotate_size), .scale = &octets,
+	  .min = 64 * KIB, .max = UINT64_C(64) * GIB },
+	{ ARCHIVE, "retain", "48h", parse_quantity, IN(config, archive.retain), .scale = &seconds, .absent = "forever",
+	  .min = 1, .max = 3650 * DAY },
+	{ ARCHIVE, "max-size", "8G", parse_quantity, IN(config, archive.max_size), .scale = &octets, .absent = "none",
+	  .min = MIB, .max = UINT64_C(1) << 50 },
+	{ ARCHIVE, "sync", "second", parse_choice, IN(config, archive.sync), .words = syncs },
 
 	{ COLLECTOR, "host", NULL, parse_host, IN(config_collector, host), .owned = true },
 	{ COLLECTOR, "port", "4739", parse_quantity, IN(config_collector, port), .scale = &plain,
@@ -686,8 +700,8 @@ fail_unknown_group(const struct reader *reader, const char *text, const char *ki
 		consider(kind, group_names[i], &nearest, &edits);
 	if (nearest)
 		return fail(reader, reader->line, "%s: unknown group; %s would be right", text, nearest);
-	return fail(reader, reader->line, "%s: unknown group; exporter, conntrack, netbird or collector NAME would be "
-	            "right", text);
+	return fail(reader, reader->line, "%s: unknown group; exporter, conntrack, netbird, archive or collector NAME "
+	            "would be right", text);
 }
 
 /* Groups */
@@ -925,6 +939,23 @@ settle_status_socket(struct config *config)
 	config->status_socket = directory ? g_strdup_printf("%s/status", directory) : NULL;
 }
 
+static void
+settle_archive(struct config *config)
+{
+	const char *directory = config->state_directory;
+
+	if (strcmp(config->archive.path, "auto") != 0)
+		return;
+	g_free(config->archive.path);
+	config->archive.path = directory ? g_strdup_printf("%s/archive", directory) : NULL;
+}
+
+static bool
+is_seen(const struct config *config)
+{
+	return config->live_socket || (config->archive.enabled && config->archive.path);
+}
+
 static bool
 read_config(struct reader *reader, const char *text, size_t length)
 {
@@ -932,9 +963,10 @@ read_config(struct reader *reader, const char *text, size_t length)
 		return false;
 	apply_defaults(reader, false, reader->config);
 	settle_status_socket(reader->config);
-	if (!reader->collectors->len && !reader->config->live_socket)
+	settle_archive(reader->config);
+	if (!reader->collectors->len && !is_seen(reader->config))
 		return fail(reader, line_of(reader, EXPORTER, "live-socket"), "[exporter] live-socket = off: nobody would see "
-		            "a flow; a [collector NAME] or a live-socket would be right");
+		            "a flow; a [collector NAME], a live-socket or an archive would be right");
 	gsize n;
 	reader->config->collector = g_array_steal(reader->collectors, &n);
 	reader->config->n_collectors = n;

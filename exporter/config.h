@@ -18,6 +18,8 @@ enum config_records { CONFIG_UNIFLOW, CONFIG_BIFLOW };
 enum config_flows { CONFIG_MESH_FLOWS, CONFIG_ALL_FLOWS };
 enum config_reply_tuple { CONFIG_MIRROR, CONFIG_WIRE };
 
+enum config_sync { CONFIG_SYNC_FLOW, CONFIG_SYNC_SECOND, CONFIG_SYNC_ROTATE };
+
 enum config_status { CONFIG_STATUS_AUTO, CONFIG_STATUS_SOCKET, CONFIG_STATUS_COMMAND, CONFIG_STATUS_OFF };
 
 struct config_prefix {
@@ -46,6 +48,16 @@ struct config_collector {
 	unsigned retry;             /* seconds */
 	unsigned resolve;           /* seconds */
 	size_t queue;               /* octets */
+};
+
+struct config_archive {
+	bool enabled;
+	char *path;                 /* of the directory; NULL: none can be kept */
+	unsigned rotate;            /* seconds */
+	uint64_t rotate_size;       /* octets */
+	unsigned retain;            /* seconds; 0: no limit */
+	uint64_t max_size;          /* octets; 0: no limit */
+	enum config_sync sync;
 };
 
 struct config {
@@ -91,6 +103,8 @@ struct config {
 	unsigned api_refresh;       /* seconds */
 	bool wireguard;             /* ask the tunnel who is behind it */
 	unsigned history;           /* seconds for which names that were given up are remembered */
+
+	struct config_archive archive;  /* [archive] */
 
 	/* [collector NAME], in the order of the file */
 	struct config_collector *collector;

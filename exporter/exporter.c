@@ -16,6 +16,7 @@
 #include "error.h"
 #include "flows/flows.h"
 #include "journal.h"
+#include "keep.h"
 #include "ledger.h"
 #include "live.h"
 #include "notify.h"
@@ -39,6 +40,7 @@ enum {
 	LINKS_SETTLE = 1000,        /* ms */
 	GONE_MOST = 16,
 	OPEN_PATIENCE = 1000,       /* ms a collector gets to answer before the flows come that waited for us */
+	ARCHIVE_RETRY = 60,         /* seconds between two attempts to open the archive */
 	HELD = JOURNAL_KEPT - 2 * JOURNAL_BATCH,    /* flows that wait for a session */
 };
 
@@ -75,6 +77,11 @@ struct exporter {
 	struct ledger *ledger;
 	struct journal_memory *journal_memory;  /* the same */
 	struct journal *journal;
+	struct keep *keep;          /* the archive; NULL: there is none, or it could not be opened */
+	struct keep_memory *keep_memory;        /* a region, or NULL */
+	char *keep_trouble;         /* why it could not be opened */
+	int64_t keep_tried;         /* monotonic microseconds */
+	GSource *keep_moved;        /* ready when the archive takes flows again */
 	guint second;               /* a timer */
 };
 
@@ -112,6 +119,16 @@ give(struct output *output, const struct flow *flow, const struct names *names, 
 		output_skip(output, number);
 }
 
+/* False if the archive does not take it now. */
+static bool
+keep_one(struct exporter *exporter, const struct flow *flow, uint64_t number, bool wanted)
+{
+	if (wanted)
+		return keep_flow(exporter->keep, flow, who_names(exporter->who), number);
+	keep_skip(exporter->keep, number);
+	return true;
+}
+
 static void
 export_flow(struct exporter *exporter, struct flow *flow, uint64_t number)
 {
@@ -123,6 +140,8 @@ export_flow(struct exporter *exporter, struct flow *flow, uint64_t number)
 		give(exporter->outputs->pdata[i], flow, names, number, wanted);
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		give(exporter->viewers->pdata[i], flow, names, number, wanted);
+	if (exporter->keep && keep_follows(exporter->keep, number))
+		keep_one(exporter, flow, number, wanted);
 }
 
 /* Gives an output the flows up to last from the journal. Without a session it loses them. */
@@ -152,6 +171,20 @@ feed(struct exporter *exporter, struct output *output)
 	const uint64_t head = journal_head(exporter->journal);
 
 	feed_until(exporter, output, output_is_open(output) ? head : head - MIN(head, HELD));
+}
+
+/* The archive gets what it has missed. */
+static void
+feed_archive(struct exporter *exporter)
+{
+	const uint64_t head = journal_head(exporter->journal);
+	bool taken = exporter->keep != NULL;
+
+	while (taken && !keep_follows(exporter->keep, head + 1)) {
+		const uint64_t number = keep_next(exporter->keep, journal_first(exporter->journal));
+		struct flow flow = journal_flow(exporter->journal, number)->flow;
+		taken = keep_one(exporter, &flow, number, complete(exporter, &flow));
+	}
 }
 
 /* Milliseconds. */
@@ -191,6 +224,7 @@ tell(struct exporter *exporter, const struct tally *tally)
 	for (guint i = 0; i < exporter->outputs->len; i++)
 		if (!output_follows(exporter->outputs->pdata[i], head + 1))
 			feed(exporter, exporter->outputs->pdata[i]);
+	feed_archive(exporter);
 }
 
 /* The same of records that did not come with a batch of events. */
@@ -232,6 +266,13 @@ flush_output(struct exporter *exporter, struct output *output, bool partial)
 	return waiting;
 }
 
+static bool
+flush_archive(struct exporter *exporter, bool partial)
+{
+	feed_archive(exporter);
+	return exporter->keep && keep_flush(exporter->keep, partial);
+}
+
 /* Sends what is full, or everything; sees to it that the rest does not wait for ever. */
 static void
 flush(struct exporter *exporter, bool partial)
@@ -242,6 +283,7 @@ flush(struct exporter *exporter, bool partial)
 		waiting |= flush_output(exporter, exporter->outputs->pdata[i], partial);
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		waiting |= output_flush(exporter->viewers->pdata[i], partial);
+	waiting |= flush_archive(exporter, partial);
 	if (!waiting)
 		g_source_set_ready_time(exporter->flush, -1);
 	else if (g_source_get_ready_time(exporter->flush) < 0)
@@ -300,19 +342,30 @@ on_flush(gpointer data)
 }
 
 static gboolean
-flush_dispatch(GSource *source, GSourceFunc callback, gpointer data)
+on_archive_moved(gpointer data)
+{
+	struct exporter *exporter = data;
+
+	g_source_set_ready_time(exporter->keep_moved, -1);
+	feed_archive(exporter);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+ready_dispatch(GSource *source, GSourceFunc callback, gpointer data)
 {
 	(void)source;
 	return callback(data);
 }
 
+/* Dispatched when its ready time has come. */
 static GSource *
-flush_new(struct exporter *exporter)
+ready_new(struct exporter *exporter, GSourceFunc callback)
 {
-	static GSourceFuncs functions = { .dispatch = flush_dispatch };
+	static GSourceFuncs functions = { .dispatch = ready_dispatch };
 	GSource *source = g_source_new(&functions, sizeof *source);
 
-	g_source_set_callback(source, on_flush, exporter, NULL);
+	g_source_set_callback(source, callback, exporter, NULL);
 	g_source_attach(source, NULL);
 	return source;
 }
@@ -334,6 +387,8 @@ read_interfaces(struct exporter *exporter)
 	links_each(exporter->links, add_interface, exporter->interfaces);
 	exporter->identity.interface = (const struct interface_name *)(void *)exporter->interfaces->data;
 	exporter->identity.n_interfaces = exporter->interfaces->len;
+	if (exporter->keep)
+		keep_refresh(exporter->keep);
 }
 
 /* Links come and go in swarms: what they are called is told once for all of them. */
@@ -427,6 +482,23 @@ on_viewer(int fd, void *data)
 /* Status. */
 
 static void
+fill_archive(const struct exporter *exporter, struct status *status)
+{
+	const struct config_archive *config = &exporter->config->archive;
+	const bool wanted = config->enabled && config->path;
+
+	if (exporter->keep)
+		keep_status(exporter->keep, &status->archive);
+	status->archive_state = !wanted ? "off" : !exporter->keep ? "not-open" : status->archive.failing ? "failing"
+	                        : "keeping";
+	status->archive_path = wanted ? config->path : "";
+	status->archive_trouble = exporter->keep_trouble ? exporter->keep_trouble : status->archive.error;
+	status->archive_file = status->archive.open;
+	status->archive_head = status->archive.head;
+	status->archive_behind = exporter->keep ? journal_head(exporter->journal) - status->archive.mark : 0;
+}
+
+static void
 fill_status(const struct exporter *exporter, struct status *status)
 {
 	static const char *const deliveries[] = {
@@ -456,6 +528,7 @@ fill_status(const struct exporter *exporter, struct status *status)
 		.n_collectors = exporter->outputs->len,
 		.ledger = exporter->ledger,
 	};
+	fill_archive(exporter, status);
 	source_status(exporter->source, &status->kernel);
 	status->delivery = deliveries[status->kernel.delivery];
 }
@@ -523,6 +596,70 @@ note_alive(struct exporter *exporter)
 		exporter->journal_memory->seen = now_by(CLOCK_REALTIME);
 }
 
+/* The archive */
+
+static bool
+wants_archive(const struct config *config)
+{
+	return config->archive.enabled && config->archive.path;
+}
+
+static bool
+open_keep_memory(struct exporter *exporter, GError **error)
+{
+	const char *directory = exporter->config->runtime_directory;
+	bool fresh;
+
+	if (directory && !exporter->keep_memory)
+		exporter->keep_memory = region_open(directory, "archive", sizeof *exporter->keep_memory, KEEP_LAYOUT, &fresh,
+		                                    error);
+	return !directory || exporter->keep_memory;
+}
+
+/* Without the archive the rest is worth having, so a failure is said, in the status too, and tried again. */
+static void
+open_archive(struct exporter *exporter)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (exporter->keep || !wants_archive(exporter->config))
+		return;
+	exporter->keep_tried = g_get_monotonic_time();
+	if (open_keep_memory(exporter, &error))
+		exporter->keep = keep_open(&exporter->config->archive, &exporter->identity, exporter->keep_memory,
+		                           journal_head(exporter->journal), exporter->keep_moved, &error);
+	if (error && g_strcmp0(error->message, exporter->keep_trouble) != 0)
+		g_warning("%s; flows are not kept", error->message);
+	else if (exporter->keep_trouble && exporter->keep)
+		g_message("[archive]: flows are kept again in %s", exporter->config->archive.path);
+	g_free(exporter->keep_trouble);
+	exporter->keep_trouble = error ? g_strdup(error->message) : NULL;
+}
+
+static void
+reopen_archive(struct exporter *exporter)
+{
+	const struct config_archive *config = &exporter->config->archive;
+
+	if (exporter->keep && wants_archive(exporter->config) && keep_same(exporter->keep, config, &exporter->identity))
+		return;
+	if (exporter->keep)
+		flush_archive(exporter, true);
+	keep_close(g_steal_pointer(&exporter->keep));
+	g_clear_pointer(&exporter->keep_trouble, g_free);
+	open_archive(exporter);
+}
+
+static void
+tick_archive(struct exporter *exporter)
+{
+	if (!exporter->keep && g_get_monotonic_time() - exporter->keep_tried >= ARCHIVE_RETRY * G_USEC_PER_SEC)
+		open_archive(exporter);
+	feed_archive(exporter);
+	if (exporter->keep)
+		keep_tick(exporter->keep, now_by(CLOCK_REALTIME), journal_head(exporter->journal));
+}
+
 static gboolean
 on_second(gpointer data)
 {
@@ -532,6 +669,7 @@ on_second(gpointer data)
 		output_tick(exporter->outputs->pdata[i]);
 	for (guint i = 0; i < exporter->viewers->len; i++)
 		output_tick(exporter->viewers->pdata[i]);
+	tick_archive(exporter);
 	ledger_tick(exporter->ledger);
 	note_alive(exporter);
 	return G_SOURCE_CONTINUE;
@@ -645,6 +783,8 @@ check_config(const struct config *config, FILE *out, struct roster **peers, GErr
 	for (size_t i = 0; i < config->n_collectors; i++)
 		if (!output_check(&config->collector[i], &identity, out, error))
 			return false;
+	if (config->archive.enabled && config->archive.path && !keep_check(&config->archive, &identity, out, error))
+		return false;
 	return !config->live_socket || output_check_viewer(&identity, error);
 }
 
@@ -811,6 +951,7 @@ exporter_reload(struct exporter *exporter, GError **error)
 	set_identity(exporter, exporter->config);
 	read_interfaces(exporter);
 	open_outputs(exporter);
+	reopen_archive(exporter);
 	reopen_sockets(exporter);
 	return true;
 }
@@ -962,6 +1103,7 @@ open_stages(struct exporter *exporter, GError **error)
 	if (!open_flows(exporter, error))
 		return false;
 	open_outputs(exporter);
+	open_archive(exporter);
 	await_outputs(exporter);
 	return open_source(exporter, error) && open_status(exporter, error);
 }
@@ -980,7 +1122,8 @@ exporter_open(const char *config_path, GError **error)
 	exporter->viewers = g_ptr_array_new();
 	exporter->gone = g_ptr_array_new_with_free_func(free_gone);
 	exporter->regions = g_ptr_array_new_with_free_func(region_close);
-	exporter->flush = exporter->identity.opened = flush_new(exporter);
+	exporter->flush = exporter->identity.opened = ready_new(exporter, on_flush);
+	exporter->keep_moved = ready_new(exporter, on_archive_moved);
 	if (!open_stages(exporter, error)) {
 		exporter_close(exporter);
 		return NULL;
@@ -1046,6 +1189,7 @@ exporter_close(struct exporter *exporter)
 	if (exporter->source)
 		note_alive(exporter);
 	close_outputs(exporter);
+	keep_close(exporter->keep);
 	live_close(exporter->live);
 	live_close(exporter->status);
 	remove_watch(exporter->links_watch);
@@ -1056,14 +1200,18 @@ exporter_close(struct exporter *exporter)
 	who_close(exporter->who);
 	g_source_destroy(exporter->flush);
 	g_source_unref(exporter->flush);
+	g_source_destroy(exporter->keep_moved);
+	g_source_unref(exporter->keep_moved);
 	journal_close(exporter->journal);
 	region_close(exporter->journal_memory);
 	ledger_free(exporter->ledger);
 	flows_close(exporter->flows);
 	g_ptr_array_free(exporter->regions, true);
 	region_close(exporter->ledger_memory);
+	region_close(exporter->keep_memory);
 	g_array_free(exporter->interfaces, true);
 	config_free(exporter->config);
 	g_free(exporter->config_path);
+	g_free(exporter->keep_trouble);
 	g_free(exporter);
 }

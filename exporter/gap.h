@@ -20,6 +20,7 @@ enum gap_kind {
 	GAP_ACCOUNTING,             /* accounting, time stamps or events were found off */
 	GAP_RESET_COUNTERS,         /* somebody zeroed the kernel's counters (conntrack -Z) */
 	GAP_JOURNAL,                /* a collector was further behind than the journal remembers */
+	GAP_ARCHIVE,                /* the archive was: its disk was full, failing or slow, or it was off */
 	GAP_KINDS,
 };
 

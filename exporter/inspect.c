@@ -400,6 +400,7 @@ inspect_host(const char *config_path, FILE *out)
 	inspect_collectors(&inspection);
 	inspect_directory(&inspection, "runtime-directory", config->runtime_directory);
 	inspect_directory(&inspection, "state-directory", config->state_directory);
+	inspect_directory(&inspection, "archive", config->archive.enabled ? config->archive.path : NULL);
 	roster_free(inspection.netbird);
 	return inspection.wrong;
 }

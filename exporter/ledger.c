@@ -51,6 +51,8 @@ static const struct kind {
 	                         "somebody zeroed the kernel's counters of %s; what they counted just before is missing" },
 	[GAP_JOURNAL] = { "journal", "flow record", "flow records",
 	                  "it was further behind than the journal remembers; lost %s" },
+	[GAP_ARCHIVE] = { "archive", "flow", "flows",
+	                  "the archive did not take %s in time: its disk is full, failing or slow, or it was off" },
 };
 
 const char *

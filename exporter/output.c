@@ -47,7 +47,7 @@ struct output {
 /* Which gaps are told by which record. Those of others are not this collector's business. */
 enum {
 	EXPORTING = 1 << GAP_QUEUE | 1 << GAP_UNREACHABLE | 1 << GAP_JOURNAL,
-	METERING = ((1 << GAP_KINDS) - 1) & ~EXPORTING,
+	METERING = ((1 << GAP_KINDS) - 1) & ~EXPORTING & ~(1 << GAP_ARCHIVE),
 	NEVER_SENT = 1 << GAP_OVERRUN | 1 << GAP_FUSE | 1 << GAP_AWAY,   /* of the rest there is a record, if not all of it */
 };
 

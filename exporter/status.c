@@ -92,6 +92,23 @@ static const struct row rows[] = {
 	{ "long_flows", "no_room", "reported at their end only", NUMBER, IN(status, flows.no_room) },
 	{ "long_flows", "gone", "gone without a word", NUMBER, IN(status, flows.gone) },
 	{ "long_flows", "counter_resets", "whose counters were zeroed", NUMBER, IN(status, flows.resets) },
+
+	{ "archive", "state", "state", TEXT, IN(status, archive_state) },
+	{ "archive", "path", "path", TEXT, IN(status, archive_path) },
+	{ "archive", "trouble", "what went wrong last", TEXT, IN(status, archive_trouble) },
+	{ "archive", "files", "files", NUMBER, IN(status, archive.files) },
+	{ "archive", "octets", "all files", OCTETS, IN(status, archive.octets) },
+	{ "archive", "oldest_ms", "the oldest began", MOMENT, IN(status, archive.oldest) },
+	{ "archive", "file", "being written", TEXT, IN(status, archive_file) },
+	{ "archive", "file_octets", "in it so far", OCTETS, IN(status, archive.open_octets) },
+	{ "archive", "octets_written", "written", OCTETS, IN(status, archive.written) },
+	{ "archive", "octets_waiting", "waiting for the disk", OCTETS, IN(status, archive.queued) },
+	{ "archive", "flows_waiting", "flows not in a file yet", NUMBER, IN(status, archive_behind) },
+	{ "archive", "expired_age", "files removed: too old", NUMBER, IN(status, archive.expired[STORE_EXPIRED_AGE]) },
+	{ "archive", "expired_size", "files removed: too many", NUMBER, IN(status, archive.expired[STORE_EXPIRED_SIZE]) },
+	{ "archive", "expired_disk", "files removed: disk full", NUMBER, IN(status, archive.expired[STORE_EXPIRED_DISK]) },
+	{ "archive", "octets_cut", "torn octets cut off", OCTETS, IN(status, archive.cut) },
+	{ "archive", "chain", "head of the chain", TEXT, IN(status, archive_head) },
 };
 
 #define DROPPED(reason, member) counters.dropped[reason].member

@@ -8,6 +8,7 @@
 
 #include <glib.h>
 
+#include "archive/store.h"
 #include "counters.h"
 #include "source/source.h"
 
@@ -64,6 +65,13 @@ struct status {
 	struct source_status kernel;
 	const struct status_source *names_from;
 	size_t n_names_from;
+	const char *archive_state;  /* keeping, failing, not-open or off */
+	const char *archive_path;
+	const char *archive_trouble;    /* what went wrong last, "" if nothing did */
+	const char *archive_file;   /* that is being written, or "" */
+	const char *archive_head;   /* of the chain */
+	uint64_t archive_behind;    /* flows that are not in a file yet */
+	struct store_status archive;
 	const struct status_collector *collector;
 	size_t n_collectors;
 	const struct ledger *ledger;

@@ -7,8 +7,8 @@
 
 #include "encode/blocks.h"
 
-/* Writes files as the archive has them, by the real encoder: give the flows to blocks_flow, and then blocks_flush. Any
- * error ends the program. */
+/* Writes files as the archive has them, by the real encoder: give the flows to blocks_flow, and then blocks_flush, with
+ * partial. Any error ends the program. */
 
 static inline bool
 archive_file_sink(const struct message *messages, size_t n, void *file)

@@ -295,15 +295,15 @@ test_blocks(void)
 	for (size_t s = 0; s < G_N_ELEMENTS(sizes); s++) {
 		struct reader *reader = reader_new();
 		g_autoptr(blocks_t) blocks = blocks_of(sizes[s], sink, reader);
-		CU_ASSERT_TRUE(blocks_flush(blocks));
+		CU_ASSERT_TRUE(blocks_flush(blocks, true));
 		CU_ASSERT_EQUAL(reader->blocks, 0);
 		for (unsigned i = 0; i < 30000; i++) {
 			const struct flow flow = flow_of(i);
 			CU_ASSERT_TRUE_FATAL(blocks_flow(blocks, &flow, &names, i + 1));
 			if (i % 5000 == 0)
-				CU_ASSERT_TRUE(blocks_flush(blocks));
+				CU_ASSERT_TRUE(blocks_flush(blocks, true));
 		}
-		CU_ASSERT_TRUE(blocks_flush(blocks));
+		CU_ASSERT_TRUE(blocks_flush(blocks, true));
 		CU_ASSERT_EQUAL(reader->flows, 30000);
 		CU_ASSERT_EQUAL(reader->mark, 30000);
 		CU_ASSERT_TRUE(reader->blocks > 3);
@@ -325,13 +325,13 @@ test_other_names(void)
 		const struct flow flow = flow_of(i);
 		if (i % 1000 == 500) {
 			g_autofree char *suffix = g_strdup_printf("-%u", i);
-			blocks_flush(blocks);
+			blocks_flush(blocks, true);
 			make_names(suffix);
 			blocks_forget_names(blocks);
 		}
 		CU_ASSERT_TRUE_FATAL(blocks_flow(blocks, &flow, &names, i + 1));
 	}
-	CU_ASSERT_TRUE(blocks_flush(blocks));
+	CU_ASSERT_TRUE(blocks_flush(blocks, true));
 	CU_ASSERT_EQUAL(reader->flows, 3000);
 	CU_ASSERT_EQUAL(reader->blocks, 1);
 	make_names("");
@@ -377,9 +377,9 @@ test_full(void)
 			if (i == 7000)
 				blocks_tell(blocks, "router-c", many, 5);
 			if (i % 3000 == 0)
-				blocks_flush(blocks);
+				blocks_flush(blocks, true);
 		}
-		while (!blocks_flush(blocks))
+		while (!blocks_flush(blocks, true))
 			refused++;
 		CU_ASSERT_EQUAL(refused == 0, open == 1);
 		CU_ASSERT_EQUAL(reader->flows, 20000);
@@ -399,13 +399,13 @@ test_restart(void)
 
 	CU_ASSERT_TRUE(blocks_gap(blocks, &gap));
 	CU_ASSERT_TRUE(blocks_flow(blocks, &flow, &names, 1));
-	CU_ASSERT_TRUE(blocks_flush(blocks));
+	CU_ASSERT_TRUE(blocks_flush(blocks, true));
 	CU_ASSERT_EQUAL(reader->gaps, 1);
 	reader->sequence[0] = reader->sequence[1] = 0;
 	blocks_restart(blocks);
 	flow = flow_of(1);
 	CU_ASSERT_TRUE(blocks_flow(blocks, &flow, &names, 2));
-	CU_ASSERT_TRUE(blocks_flush(blocks));
+	CU_ASSERT_TRUE(blocks_flush(blocks, true));
 	CU_ASSERT_EQUAL(reader->blocks, 2);
 	CU_ASSERT_EQUAL(reader->flows, 2);
 	CU_ASSERT_EQUAL(reader->mark, 2);
@@ -434,7 +434,7 @@ test_no_allocation(void)
 		const struct flow flow = flow_of(i);
 		blocks_flow(blocks, &flow, &names, i + 1);
 	}
-	blocks_flush(blocks);
+	blocks_flush(blocks, true);
 	counting = false;
 	CU_ASSERT_EQUAL(allocations, 1);
 	CU_ASSERT_TRUE(octets > 20000 * 100);
@@ -526,7 +526,7 @@ test_fixbuf(void)
 		const struct flow flow = flow_of(i);
 		blocks_flow(blocks, &flow, &names, 0);
 	}
-	blocks_flush(blocks);
+	blocks_flush(blocks, true);
 	blocks_free(blocks);
 	rewind(file);
 	fbInfoModel_t *model = fbInfoModelAlloc();

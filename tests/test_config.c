@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "config.h"
 
+#include <inttypes.h>
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -68,8 +69,36 @@ static const struct sample {
 	{ "[exporter]\nlive-socket = /" HUNDRED "0123456\n", "f:2: [exporter] live-socket = /" TEN TEN TEN TEN TEN TEN TEN
 	  "012345678…: too long; a path of at most 107 octets would be right" },
 	{ "[exporter]\nlive-socket = on\n", "f:2: [exporter] live-socket = on: not an absolute path or off" },
-	{ "[exporter]\nlive-socket = off\n", "f:2: [exporter] live-socket = off: nobody would see a flow; a "
-	  "[collector NAME] or a live-socket would be right" },
+	{ "[exporter]\nlive-socket = off\n", "exporter live-socket (null)" },
+	{ "[exporter]\nlive-socket = off\nstate-directory = off\n", "f:2: [exporter] live-socket = off: nobody would see a "
+	  "flow; a [collector NAME], a live-socket or an archive would be right" },
+	{ "[exporter]\nlive-socket = off\n[archive]\nenabled = no\n", "f:2: [exporter] live-socket = off: nobody would see "
+	  "a flow; a [collector NAME], a live-socket or an archive would be right" },
+
+	/* [archive] */
+	{ "[archive]\nenabled = no\n", "archive enabled 0" },
+	{ "[archive]\nenabled = maybe\n", "f:2: [archive] enabled = maybe: not no or yes" },
+	{ "[archive]\npath = /srv/flows\n", "archive path /srv/flows" },
+	{ "[archive]\npath = auto\n[exporter]\nstate-directory = /s\n", "archive path /s/archive" },
+	{ "[exporter]\nstate-directory = off\n", "archive path (null)" },
+	{ "[exporter]\nstate-directory = off\n[archive]\npath = /srv/flows\n", "archive path /srv/flows" },
+	{ "[archive]\npath = flows\n", "f:2: [archive] path = flows: not an absolute path or auto" },
+	{ "[archive]\nrotate = 1h\n", "archive rotate 3600" },
+	{ "[archive]\nrotate = 2d\n", "f:2: [archive] rotate = 2d: not a time in seconds (units s m h d) from 1s to 1d" },
+	{ "[archive]\nrotate-size = 64G\n", "archive rotate-size 68719476736" },
+	{ "[archive]\nrotate-size = 1K\n", "f:2: [archive] rotate-size = 1K: not a number of octets (units K M G) from 64K "
+	  "to 64G" },
+	{ "[archive]\nretain = 90d\n", "archive retain 7776000" },
+	{ "[archive]\nretain = forever\n", "archive retain 0" },
+	{ "[archive]\nretain = 0\n", "f:2: [archive] retain = 0: not a time in seconds (units s m h d) from 1s to 3650d or "
+	  "forever" },
+	{ "[archive]\nmax-size = 1048576G\n", "archive max-size 1125899906842624" },
+	{ "[archive]\nmax-size = none\n", "archive max-size 0" },
+	{ "[archive]\nmax-size = 1000K\n", "f:2: [archive] max-size = 1000K: not a number of octets (units K M G) from 1M "
+	  "to 1048576G or none" },
+	{ "[archive]\nsync = flow\n", "archive sync 0" },
+	{ "[archive]\nsync = rotate\n", "archive sync 2" },
+	{ "[archive]\nsync = never\n", "f:2: [archive] sync = never: not flow or second or rotate" },
 
 	{ "[exporter]\nstatus-socket = /tmp/status\n", "exporter status-socket /tmp/status" },
 	{ "[exporter]\nstatus-socket = off\n", "exporter status-socket (null)" },
@@ -344,8 +373,10 @@ static const struct sample {
 	{ "[collector " SIXTY_FOUR "4]\n", "f:1: [collector " SIXTY_FOUR "4]: [collector NAME] with a NAME of at most 64 "
 	  "letters, digits, . _ - would be right" },
 	{ "[colector a]\n", "f:1: [colector a]: unknown group; collector would be right" },
-	{ "[metrics]\n", "f:1: [metrics]: unknown group; exporter, conntrack, netbird or collector NAME would be right" },
-	{ "[]\n", "f:1: []: unknown group; exporter, conntrack, netbird or collector NAME would be right" },
+	{ "[metrics]\n", "f:1: [metrics]: unknown group; exporter, conntrack, netbird, archive or collector NAME "
+	  "would be right" },
+	{ "[]\n", "f:1: []: unknown group; exporter, conntrack, netbird, archive or collector NAME would be "
+	  "right" },
 	{ "[\n", "f:1: [: no ] at the end; [group] on a line of its own would be right" },
 	{ C "prot = 1\n", "f:3: [collector a] prot = 1: unknown key; port would be right" },
 	{ C "template_refresh = 1\n", "f:3: [collector a] template_refresh = 1: unknown key; template-refresh would be "
@@ -401,6 +432,18 @@ print_lists(FILE *out, const struct config *config)
 	fprintf(out, "\n");
 }
 
+static void
+print_archive(FILE *out, const struct config_archive *archive)
+{
+	fprintf(out, "archive enabled %d\n", archive->enabled);
+	fprintf(out, "archive path %s\n", archive->path ? archive->path : "(null)");
+	fprintf(out, "archive rotate %u\n", archive->rotate);
+	fprintf(out, "archive rotate-size %" PRIu64 "\n", archive->rotate_size);
+	fprintf(out, "archive retain %u\n", archive->retain);
+	fprintf(out, "archive max-size %" PRIu64 "\n", archive->max_size);
+	fprintf(out, "archive sync %d\n", archive->sync);
+}
+
 /* Everything in the struct, a line each; for the caller to free. */
 static char *
 print(const struct config *config)
@@ -438,6 +481,7 @@ print(const struct config *config)
 	fprintf(out, "netbird api-token-file %s\n", config->api_token_file);
 	fprintf(out, "netbird api-refresh %u\n", config->api_refresh);
 	fprintf(out, "netbird wireguard %d\n", config->wireguard);
+	print_archive(out, &config->archive);
 	for (size_t i = 0; i < config->n_collectors; i++)
 		print_collector(out, &config->collector[i]);
 	fclose(out);
@@ -518,6 +562,13 @@ test_defaults(void)
 		"netbird api-token-file /etc/peerflow/api-token\n"
 		"netbird api-refresh 300\n"
 		"netbird wireguard 1\n"
+		"archive enabled 1\n"
+		"archive path /var/lib/peerflow/archive\n"
+		"archive rotate 300\n"
+		"archive rotate-size 67108864\n"
+		"archive retain 172800\n"
+		"archive max-size 8589934592\n"
+		"archive sync 1\n"
 		"collector a host 192.0.2.1\n"
 		"collector a template default\n"
 		"collector a source-address (null)\n"

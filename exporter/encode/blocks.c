@@ -175,9 +175,15 @@ blocks_gap(struct blocks *blocks, const struct gap *gap)
 }
 
 bool
-blocks_flush(struct blocks *blocks)
+blocks_flush(struct blocks *blocks, bool partial)
 {
-	return send(blocks, true);
+	return send(blocks, partial);
+}
+
+bool
+blocks_waiting(const struct blocks *blocks)
+{
+	return blocks->n_pending || encoder_waiting(blocks->encoder);
 }
 
 void

@@ -55,8 +55,11 @@ void blocks_forget_names(struct blocks *blocks);
 /* Adds one gap. False: not taken. */
 bool blocks_gap(struct blocks *blocks, const struct gap *gap);
 
-/* Hands all there is to the sink. False: something still waits. */
-bool blocks_flush(struct blocks *blocks);
+/* Hands all full messages or, with partial, all there is to the sink. False: it did not take them. */
+bool blocks_flush(struct blocks *blocks, bool partial);
+
+/* True if something waits that only blocks_flush will hand out. */
+bool blocks_waiting(const struct blocks *blocks);
 
 /* What follows begins a file: sequence numbers at zero, a block. What was not flushed is gone. */
 void blocks_restart(struct blocks *blocks);
