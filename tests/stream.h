@@ -5,6 +5,7 @@
 #include <glib.h>
 #include <string.h>
 
+#include "encode/blocks.h"
 #include "encode/encoder.h"
 #include "flow.h"
 #include "names.h"
@@ -156,6 +157,38 @@ stream_of(const char *template, unsigned records, uint16_t message_size, unsigne
 	}
 	STREAM_ADD(encoder, out, encoder_add_gap(encoder, &gap));
 	stream_drain(encoder, out, true);
+	return out;
+}
+
+
+static inline bool
+stream_sink(const struct message *messages, size_t n, void *data)
+{
+	for (size_t i = 0; i < n; i++)
+		g_byte_array_append(data, messages[i].octets, messages[i].length);
+	return true;
+}
+
+/* The same flows from the nth on as a file of an archive, in blocks of so many octets. */
+static inline GByteArray *
+stream_archive(size_t block, unsigned from, unsigned n, uint32_t seed)
+{
+	g_autoptr(template_file_t) file = template_file_load(SOURCE_DIR "/templates/archive.template", NULL);
+	g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+	const struct interface_name interface = { 2, "wt0" };
+	GByteArray *out = g_byte_array_new();
+	const struct blocks_options options = { .file = file, .domain = STREAM_DOMAIN, .enterprise = STREAM_ENTERPRISE,
+	                                        .octets = block, .sink = stream_sink, .data = out };
+	struct blocks *blocks = blocks_new(&options, NULL);
+
+	blocks_tell(blocks, "router-a", &interface, 1);
+	for (unsigned i = 0; i < from + n; i++) {
+		const struct flow flow = stream_flow(rand, i);
+		if (i >= from && !blocks_flow(blocks, &flow, stream_names(), i))
+			g_error("flow %u was not taken", i);
+	}
+	blocks_flush(blocks, true);
+	blocks_free(blocks);
 	return out;
 }
 

@@ -164,6 +164,7 @@ take_word(const struct check *check, struct shape *shape, struct shape_field *fi
 	if (fits)
 		field->word = new_word(shape, word - words);
 	shape->misfit |= !fits;
+	shape->own |= word->enterprise == OWN;
 	return fits || shape->scopes || word >= &words[WORD_interfaceName];
 }
 
@@ -242,6 +243,7 @@ take_template(struct check *check, struct soundness *soundness, uint16_t set, st
 	}
 	if (!take_fields(check, shape, cursor, error))
 		return false;
+	soundness->own |= shape->own;
 	keep_shape(check, soundness, g_steal_pointer(&shape));
 	return true;
 }

@@ -27,6 +27,7 @@ struct shape {
 	uint16_t scopes;            /* above zero: an options template */
 	uint16_t shortest;          /* octets of the shortest record */
 	uint16_t n_fields;
+	bool own;                   /* it has an element of the enterprise's that we know */
 	bool misfit;                /* a known element is in a length that is none of its: only in options templates */
 	bool variable;              /* some field is of variable length: records differ in theirs */
 	struct shape_field field[];
@@ -40,6 +41,7 @@ struct soundness {
 	uint32_t records;           /* Data Records, those of options too */
 	uint32_t counted;           /* Data Records of this domain in the messages before */
 	uint32_t lost;              /* Data Records that its sequence number says were sent and never came */
+	bool own;                   /* one of its templates has an element of the enterprise's that we know */
 	bool changed;               /* a template became another behind some records, which may have had the older one */
 };
 

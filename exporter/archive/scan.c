@@ -4,101 +4,23 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "archive/block.h"
+#include "archive/decode.h"
 #include "archive/reader.h"
 #include "error.h"
 
-struct file {
-	char *name;
-	size_t path;                /* index of its archive */
-};
-
 struct scan {
 	struct scan_options options;
-	struct scan_address *addresses;
-	GArray *files;
-	guint at;                   /* the file after the one that is open */
+	struct block_reader *blocks;
+	const struct block *block;  /* the one at hand */
+	const uint8_t *at;          /* its next message */
+	struct decoder *decoder;    /* of the file; NULL: it is a foreign one, and reader reads it */
+	bool inside;                /* a message of the block */
 	FILE *in;
 	struct reader *reader;
 	struct scan_statistics statistics;
 };
-
-static void
-clear_file(gpointer file)
-{
-	g_free(((struct file *)file)->name);
-}
-
-static int
-compare_names(gconstpointer a, gconstpointer b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void
-add_file(struct scan *scan, char *name, size_t path)
-{
-	const struct file file = { name, path };
-
-	g_array_append_val(scan->files, file);
-}
-
-static bool
-add_directory(struct scan *scan, size_t path, GError **error)
-{
-	const char *directory = scan->options.paths[path], *name;
-	g_autoptr(GDir) dir = g_dir_open(directory, 0, error);
-	g_autoptr(GPtrArray) names = g_ptr_array_new();
-
-	if (!dir)
-		return false;
-	while ((name = g_dir_read_name(dir)))
-		if (g_str_has_suffix(name, ".ipfix") || g_str_has_suffix(name, ".ipfix.part"))
-			g_ptr_array_add(names, g_build_filename(directory, name, NULL));
-	g_ptr_array_sort(names, compare_names);
-	for (guint i = 0; i < names->len; i++)
-		add_file(scan, names->pdata[i], path);
-	return true;
-}
-
-static bool
-add_path(struct scan *scan, size_t path, GError **error)
-{
-	const char *name = scan->options.paths[path];
-	struct stat status;
-
-	if (stat(name, &status) < 0) {
-		g_set_error(error, PEERFLOW_ERROR, EX_NOINPUT, "%s: %s", name, g_strerror(errno));
-		return false;
-	}
-	if (S_ISDIR(status.st_mode))
-		return add_directory(scan, path, error);
-	add_file(scan, g_strdup(name), path);
-	return true;
-}
-
-struct scan *
-scan_open(const struct scan_options *options, GError **error)
-{
-	g_autoptr(scan_t) scan = g_new0(struct scan, 1);
-
-	scan->options = *options;
-	scan->files = g_array_new(false, false, sizeof(struct file));
-	g_array_set_clear_func(scan->files, clear_file);
-	scan->addresses = g_memdup2(options->addresses, options->n_addresses * sizeof *options->addresses);
-	for (size_t i = 0; options->paths[i]; i++)
-		if (!add_path(scan, i, error))
-			return NULL;
-	return g_steal_pointer(&scan);
-}
-
-static void
-close_file(struct scan *scan)
-{
-	g_clear_pointer(&scan->reader, reader_free);
-	g_clear_pointer(&scan->in, fclose);
-}
 
 static void
 tell_trouble(struct scan *scan, const char *text)
@@ -108,22 +30,24 @@ tell_trouble(struct scan *scan, const char *text)
 		scan->options.trouble(text, scan->options.data);
 }
 
-/* False: there are no more. */
-static bool
-open_file(struct scan *scan)
+static void
+take_gap(const struct gap *gap, void *data)
 {
-	while (scan->at < scan->files->len) {
-		const char *name = g_array_index(scan->files, struct file, scan->at++).name;
-		scan->in = fopen(name, "re");
-		if (scan->in) {
-			scan->reader = reader_new(scan->in, name, scan->options.enterprise);
-			scan->statistics.files++;
-			return true;
-		}
-		g_autofree char *text = g_strdup_printf("%s: %s", name, g_strerror(errno));
-		tell_trouble(scan, text);
-	}
-	return false;
+	struct scan *scan = data;
+
+	if (gap->last >= scan->options.first && gap->first <= scan->options.last)
+		scan->options.gap(gap, scan->block->path, scan->options.data);
+}
+
+struct scan *
+scan_open(const struct scan_options *options, GError **error)
+{
+	g_autoptr(scan_t) scan = g_new0(struct scan, 1);
+
+	scan->options = *options;
+	scan->options.addresses = g_memdup2(options->addresses, options->n_addresses * sizeof *options->addresses);
+	scan->blocks = block_reader_new(&scan->options, error);
+	return scan->blocks ? g_steal_pointer(&scan) : NULL;
 }
 
 static bool
@@ -138,17 +62,6 @@ has_address(const struct flow *flow, const struct scan_address *wanted)
 	return false;
 }
 
-static bool
-is_wanted(const struct scan *scan, const struct flow *flow)
-{
-	if (MAX(flow->end, flow->stop) < scan->options.first || flow->start > scan->options.last)
-		return false;
-	for (size_t i = 0; i < scan->options.n_addresses; i++)
-		if (has_address(flow, &scan->addresses[i]))
-			return true;
-	return !scan->options.n_addresses;
-}
-
 static void
 note(struct scan_statistics *statistics, const struct flow *flow)
 {
@@ -158,38 +71,182 @@ note(struct scan_statistics *statistics, const struct flow *flow)
 	statistics->latest = MAX(statistics->latest, MAX(flow->end, flow->stop));
 }
 
-static void
-fill(struct scan *scan, const struct record *from, struct scan_record *record)
+static bool
+is_wanted(struct scan *scan, const struct flow *flow)
 {
-	record->flow = from->flow;
-	record->names = from->names;
-	record->ingress = reader_interface(scan->reader, from->flow.original.ingress);
-	record->egress = reader_interface(scan->reader, from->flow.original.egress);
-	record->path = g_array_index(scan->files, struct file, scan->at - 1).path;
-	record->domain = 0;
-	record->domain_name = NULL;
+	const struct scan_options *options = &scan->options;
+
+	note(&scan->statistics, flow);
+	if (MAX(flow->end, flow->stop) < options->first || flow->start > options->last)
+		return false;
+	for (size_t i = 0; i < options->n_addresses; i++)
+		if (has_address(flow, &options->addresses[i]))
+			return true;
+	return !options->n_addresses;
+}
+
+static void
+close_file(struct scan *scan)
+{
+	scan->inside = false;
+	g_clear_pointer(&scan->decoder, decoder_free);
+	g_clear_pointer(&scan->reader, reader_free);
+	g_clear_pointer(&scan->in, fclose);
+}
+
+/* Files of others. False: the file is over. */
+static bool
+next_foreign(struct scan *scan, struct scan_record *record)
+{
+	g_autoptr(GError) error = NULL;
+	enum reader_result result;
+	struct record from;
+
+	while ((result = reader_next(scan->reader, &from, &error)) == READER_FLOW) {
+		if (!is_wanted(scan, &from.flow))
+			continue;
+		*record = (struct scan_record){
+			.flow = from.flow, .names = from.names, .path = scan->block->path,
+			.ingress = reader_interface(scan->reader, from.flow.original.ingress),
+			.egress = reader_interface(scan->reader, from.flow.original.egress),
+		};
+		return true;
+	}
+	if (result == READER_ERROR)
+		tell_trouble(scan, error->message);
+	close_file(scan);
+	return false;
+}
+
+static void
+open_foreign(struct scan *scan)
+{
+	const char *name = scan->block->text;
+
+	close_file(scan);
+	scan->in = fopen(name, "re");
+	if (scan->in) {
+		scan->reader = reader_new(scan->in, name, scan->options.enterprise);
+		return;
+	}
+	g_autofree char *text = g_strdup_printf("%s: %s", name, g_strerror(errno));
+	tell_trouble(scan, text);
+}
+
+/* The next message of the block; one that is not sound is told and left out. */
+static bool
+next_message(struct scan *scan)
+{
+	const struct block *block = scan->block;
+
+	while (scan->at < block->octets + block->n) {
+		g_autoptr(GError) error = NULL;
+		const uint8_t *message = scan->at;
+		const size_t octets = decoder_octets(message);
+		scan->at += octets;
+		if (decoder_message(scan->decoder, message, octets, &error))
+			return true;
+		g_autofree char *frame = g_strdup_printf("frame at octet %" G_GUINT64_FORMAT ": ", block->frame);
+		g_autofree char *text = g_strdup_printf("%s: %smessage at octet %" G_GUINT64_FORMAT ": %s", block->name,
+		                                        block->packed ? frame : "",
+		                                        block->offset + (message - block->octets), error->message);
+		tell_trouble(scan, text);
+		decoder_forget(scan->decoder);
+	}
+	return false;
+}
+
+/* The next flow of the block that is wanted. */
+static bool
+next_flow(struct scan *scan, struct flow *flow)
+{
+	for (;;) {
+		while (scan->inside && decoder_next(scan->decoder, flow))
+			if (is_wanted(scan, flow))
+				return true;
+		scan->inside = next_message(scan);
+		if (!scan->inside)
+			return false;
+	}
+}
+
+static void
+begin_block(struct scan *scan)
+{
+	const struct block *block = scan->block;
+
+	scan->at = block->octets;
+	scan->inside = false;
+	if (block->begins) {
+		close_file(scan);
+		scan->decoder = decoder_new(scan->options.enterprise);
+		if (scan->options.gap)
+			decoder_on_gap(scan->decoder, take_gap, scan);
+	}
+	if (block->behind_loss)
+		decoder_forget(scan->decoder);
+}
+
+static void
+take_statistics(struct scan *scan)
+{
+	const struct scan_statistics own = scan->statistics;
+
+	scan->statistics = scan->block->so_far;
+	scan->statistics.records = own.records;
+	scan->statistics.troubles = own.troubles;
+	if (own.earliest && (!scan->statistics.earliest || own.earliest < scan->statistics.earliest))
+		scan->statistics.earliest = own.earliest;
+	scan->statistics.latest = MAX(scan->statistics.latest, own.latest);
+}
+
+/* False: there are no more. */
+static bool
+next_block(struct scan *scan)
+{
+	scan->block = block_reader_next(scan->blocks);
+	take_statistics(scan);
+	switch (scan->block->kind) {
+	case BLOCK_MESSAGES:
+		begin_block(scan);
+		break;
+	case BLOCK_FOREIGN:
+		open_foreign(scan);
+		break;
+	case BLOCK_TROUBLE:
+		tell_trouble(scan, scan->block->text);
+		break;
+	case BLOCK_END:
+		close_file(scan);
+		return false;
+	}
+	return true;
+}
+
+static void
+fill(struct scan *scan, struct scan_record *record)
+{
+	const struct decoder *decoder = scan->decoder;
+
+	record->names = decoder_names(scan->decoder, &record->flow);
+	record->ingress = decoder_interface(decoder, record->flow.original.ingress);
+	record->egress = decoder_interface(decoder, record->flow.original.egress);
+	record->path = scan->block->path;
+	record->domain = decoder_domain(decoder);
+	record->domain_name = decoder_domain_name(decoder);
 }
 
 bool
 scan_next(struct scan *scan, struct scan_record *record)
 {
-	g_autoptr(GError) error = NULL;
-	struct record from;
-
-	while (scan->reader || open_file(scan)) {
-		const enum reader_result result = reader_next(scan->reader, &from, &error);
-		if (result == READER_FLOW) {
-			note(&scan->statistics, &from.flow);
-			if (!is_wanted(scan, &from.flow))
-				continue;
-			fill(scan, &from, record);
+	do {
+		if (scan->reader && next_foreign(scan, record))
+			return true;
+		if (scan->block && scan->block->kind == BLOCK_MESSAGES && next_flow(scan, &record->flow)) {
+			fill(scan, record);
 			return true;
 		}
-		if (result == READER_ERROR)
-			tell_trouble(scan, error->message);
-		g_clear_error(&error);
-		close_file(scan);
-	}
+	} while (next_block(scan));
 	return false;
 }
 
@@ -205,7 +262,7 @@ scan_free(struct scan *scan)
 	if (!scan)
 		return;
 	close_file(scan);
-	g_array_unref(scan->files);
-	g_free(scan->addresses);
+	block_reader_free(scan->blocks);
+	g_free((void *)scan->options.addresses);
 	g_free(scan);
 }

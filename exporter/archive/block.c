@@ -1,0 +1,795 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "archive/block.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include "archive/check.h"
+#include "archive/file.h"
+#include "archive/index.h"
+#include "archive/reader.h"
+#include "error.h"
+
+enum {
+	BLOCKS = 4,                 /* one being looked at, two waiting, one being filled */
+	CHUNK = 4 << 20,            /* of a plain file, at once */
+	WHOLE = 16 << 20,           /* a frame with more is given out piece by piece, before its checksum is known */
+	INPUT = 1 << 17,
+	MESSAGE_MOST = UINT16_MAX,
+	SET_HEADER = 4,
+	MAGIC_OCTETS = 4,
+};
+
+struct listed {
+	char *name;
+	size_t path;                /* index of its archive */
+	uint64_t number;
+	bool archived;              /* its name is one of an archive's files */
+};
+
+struct block_reader {
+	const struct scan_options *options;
+	GArray *files;              /* struct listed */
+	GThread *thread;
+	GAsyncQueue *full;
+	GAsyncQueue *empty;
+	struct block *shown;        /* by block_reader_next last */
+	struct block block[BLOCKS];
+	gint stop;
+
+	/* The thread's own. */
+	struct scan_statistics statistics;
+	ZSTD_DCtx *zstd;
+	const struct listed *file;
+	int fd;
+	bool part;                  /* it is being written, and may end anywhere */
+	bool packed;
+	bool begun;                 /* a block of this file was given out */
+	bool lossy;                 /* what comes next stands behind something that was lost */
+	uint64_t frame;
+	GByteArray *pending;        /* octets that are no whole messages yet */
+	uint64_t pending_at;        /* of the first of them: in the file, or in the frame's content */
+	uint64_t lost;              /* octet where sense ended; UINT64_MAX: it did not */
+};
+
+/* What is to be read */
+
+static void
+clear_listed(gpointer listed)
+{
+	g_free(((struct listed *)listed)->name);
+}
+
+/* By number, so that the clock plays no part. */
+static int
+compare_listed(gconstpointer a, gconstpointer b)
+{
+	const struct listed *one = a, *other = b;
+
+	if (one->archived != other->archived)
+		return one->archived - other->archived;
+	if (one->number != other->number)
+		return one->number < other->number ? -1 : 1;
+	return strcmp(one->name, other->name);
+}
+
+static void
+list_file(GArray *files, char *path, size_t archive)
+{
+	struct listed listed = { .name = path, .path = archive };
+	g_autofree char *base = g_path_get_basename(path);
+	struct file_name name;
+
+	listed.archived = file_name_parse(base, &name);
+	if (listed.archived)
+		listed.number = name.number;
+	g_array_append_val(files, listed);
+}
+
+static const char *const suffixes[] = { ".ipfix.part", ".ipfix", ".ipfix.zst" };
+
+/* Octets of the name without its suffix; zero: it is no file of flows. */
+static size_t
+stem(const char *name)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(suffixes); i++)
+		if (g_str_has_suffix(name, suffixes[i]))
+			return strlen(name) - strlen(suffixes[i]);
+	return 0;
+}
+
+/* While a file is compressed it is there twice, and the same in both places. */
+static bool
+is_twin(const struct listed *one, const struct listed *other)
+{
+	const size_t octets = stem(one->name);
+
+	return octets && octets == stem(other->name) && strncmp(one->name, other->name, octets) == 0;
+}
+
+static void
+take_files(struct block_reader *reader, const GArray *files)
+{
+	for (guint i = 0; i < files->len; i++) {
+		struct listed *listed = &g_array_index(files, struct listed, i);
+		if (i && is_twin(listed - 1, listed))
+			g_free(g_steal_pointer(&listed[-1].name));
+		if (i)
+			g_array_append_val(reader->files, listed[-1]);
+		if (i + 1 == files->len)
+			g_array_append_val(reader->files, *listed);
+	}
+}
+
+static bool
+list_directory(struct block_reader *reader, size_t archive, GError **error)
+{
+	const char *directory = reader->options->paths[archive], *name;
+	g_autoptr(GArray) files = g_array_new(false, false, sizeof(struct listed));
+	g_autoptr(GError) why = NULL;
+	g_autoptr(GDir) dir = g_dir_open(directory, 0, &why);
+
+	if (!dir) {
+		g_set_error(error, PEERFLOW_ERROR, EX_NOINPUT, "%s", why->message);
+		return false;
+	}
+	while ((name = g_dir_read_name(dir)))
+		if (stem(name))
+			list_file(files, g_build_filename(directory, name, NULL), archive);
+	g_array_sort(files, compare_listed);
+	take_files(reader, files);
+	return true;
+}
+
+static bool
+list_path(struct block_reader *reader, size_t archive, GError **error)
+{
+	const char *name = reader->options->paths[archive];
+	struct stat status;
+
+	if (stat(name, &status) < 0 || access(name, R_OK) < 0) {
+		g_set_error(error, PEERFLOW_ERROR, EX_NOINPUT, "%s: %s", name, g_strerror(errno));
+		return false;
+	}
+	if (S_ISDIR(status.st_mode))
+		return list_directory(reader, archive, error);
+	list_file(reader->files, g_strdup(name), archive);
+	return true;
+}
+
+/* Handing on */
+
+static bool
+is_stopped(struct block_reader *reader)
+{
+	return g_atomic_int_get(&reader->stop);
+}
+
+static struct block *
+take_empty(struct block_reader *reader)
+{
+	struct block *block = g_async_queue_pop(reader->empty);
+
+	block->n = 0;
+	g_clear_pointer(&block->text, g_free);
+	return block;
+}
+
+static void
+give(struct block_reader *reader, struct block *block, enum block_kind kind)
+{
+	block->kind = kind;
+	block->name = reader->file ? reader->file->name : NULL;
+	block->path = reader->file ? reader->file->path : 0;
+	block->packed = reader->packed;
+	block->frame = reader->frame;
+	block->so_far = reader->statistics;
+	if (kind == BLOCK_MESSAGES) {
+		block->begins = !reader->begun;
+		block->behind_loss = reader->lossy;
+		reader->begun = true;
+		reader->lossy = false;
+	}
+	/* Once nobody takes blocks any more, none must be left but those that go round. */
+	g_async_queue_push(is_stopped(reader) ? reader->empty : reader->full, block);
+}
+
+static void
+block_reserve(struct block *block, size_t octets)
+{
+	if (block->room >= octets)
+		return;
+	g_free(block->octets);
+	block->octets = g_malloc(octets);
+	block->room = octets;
+}
+
+G_GNUC_PRINTF(2, 3)
+static void
+tell_trouble(struct block_reader *reader, const char *format, ...)
+{
+	struct block *block = take_empty(reader);
+	va_list arguments;
+
+	va_start(arguments, format);
+	g_autofree char *what = g_strdup_vprintf(format, arguments);
+	va_end(arguments);
+	block->text = g_strdup_printf("%s: %s", reader->file->name, what);
+	reader->lossy = true;
+	give(reader, block, BLOCK_TROUBLE);
+}
+
+/* Octets into messages */
+
+/* Octets of the whole messages these begin with; *last: where the last of them begins; *bad: what follows them is no
+ * message, rather than less than one. */
+static size_t
+measure(const uint8_t *octets, size_t n, size_t *last, bool *bad)
+{
+	size_t at = 0, message = 1;
+
+	*last = 0;
+	while (n - at >= MESSAGE_HEADER && (message = check_header(octets + at, NULL)) && message <= n - at) {
+		*last = at;
+		at += message;
+	}
+	*bad = n - at >= MESSAGE_HEADER && !message;
+	return at;
+}
+
+/* Does another message follow, as far as there is any of it? */
+static bool
+goes_on(const uint8_t *at, size_t n, bool end)
+{
+	static const uint8_t version[] = { 0, 10 };
+
+	if (n >= MESSAGE_HEADER)
+		return check_header(at, NULL);
+	return end && memcmp(at, version, MIN(n, sizeof version)) == 0;
+}
+
+/* Could a message begin here? One that could is followed by another or by the end. */
+static bool
+is_plausible(const uint8_t *at, size_t n, bool end)
+{
+	const size_t message = n >= MESSAGE_HEADER + SET_HEADER ? check_header(at, NULL) : 0;
+
+	if (message < MESSAGE_HEADER + SET_HEADER || message > n)
+		return false;
+	const uint8_t *set = at + MESSAGE_HEADER;
+	const unsigned id = set[0] << 8 | set[1], octets = set[2] << 8 | set[3];
+	if ((id < 256 && id != 2 && id != 3) || octets < SET_HEADER || octets > message - MESSAGE_HEADER)
+		return false;
+	return goes_on(at + message, n - message, end);
+}
+
+/* Where sense could begin again; n: nowhere up to there. */
+static size_t
+find_message(const uint8_t *octets, size_t n, size_t from, bool end)
+{
+	for (size_t at = from; at < n; at++) {
+		const uint8_t *zero = memchr(octets + at, 0, n - at);
+		if (!zero)
+			return n;
+		at = zero - octets;
+		if (is_plausible(zero, n - at, end))
+			return at;
+	}
+	return n;
+}
+
+static void
+drop_pending(struct block_reader *reader, size_t octets)
+{
+	g_byte_array_remove_range(reader->pending, 0, octets);
+	reader->pending_at += octets;
+}
+
+static void
+give_messages(struct block_reader *reader, size_t octets)
+{
+	struct block *block = take_empty(reader);
+
+	block_reserve(block, octets);
+	memcpy(block->octets, reader->pending->data, octets);
+	block->n = octets;
+	block->offset = reader->pending_at;
+	give(reader, block, BLOCK_MESSAGES);
+}
+
+static void
+tell_loss(struct block_reader *reader, uint64_t from, const char *what)
+{
+	g_autofree char *frame = reader->packed ? g_strdup_printf("frame at octet %" G_GUINT64_FORMAT ": ", reader->frame)
+	                                        : g_strdup("");
+
+	tell_trouble(reader, "%soctet %" G_GUINT64_FORMAT ": %s", frame, from, what);
+}
+
+/* Leaves out octets that are no messages. A length that is wrong leads past messages that are right, so the search
+ * begins inside the last one that fitted. False: more octets are needed first. */
+static bool
+skip_damage(struct block_reader *reader, size_t from, bool end)
+{
+	const size_t n = reader->pending->len, most = end ? n : n - MIN(n, MESSAGE_MOST + MESSAGE_HEADER);
+	const size_t found = MIN(find_message(reader->pending->data, n, from, end), end ? n : MAX(most, from));
+	const bool again = found < n && is_plausible(reader->pending->data + found, n - found, end);
+
+	drop_pending(reader, found);
+	if (!again && !end)
+		return false;
+	if (again) {
+		g_autofree char *text = g_strdup_printf("no message; the next begins at octet %" G_GUINT64_FORMAT,
+		                                        reader->pending_at);
+		tell_loss(reader, reader->lost, text);
+	} else {
+		tell_loss(reader, reader->lost, "no whole message from here to the end");
+	}
+	reader->lost = UINT64_MAX;
+	return true;
+}
+
+/* Gives out what is whole; at the end nothing stays. */
+static void
+split(struct block_reader *reader, bool end)
+{
+	size_t last;
+	bool bad;
+
+	while (reader->pending->len && !is_stopped(reader)) {
+		if (reader->lost != UINT64_MAX && !skip_damage(reader, 0, end))
+			return;
+		const size_t n = reader->pending->len, whole = measure(reader->pending->data, n, &last, &bad);
+		const uint64_t at = reader->pending_at + whole;
+		if (whole)
+			give_messages(reader, whole);
+		if (whole == n || (!bad && !end)) {
+			drop_pending(reader, whole);
+			return;
+		}
+		/* What is being written may end inside a message. */
+		if (!bad && reader->part && find_message(reader->pending->data, n, whole + 1, true) == n) {
+			drop_pending(reader, n);
+			return;
+		}
+		reader->lost = at;
+		if (!skip_damage(reader, whole ? last + 1 : 1, end))
+			return;
+	}
+}
+
+/* Plain files */
+
+/* Octets that came; zero: the end, or an error, which is told. */
+static size_t
+read_more(struct block_reader *reader, uint8_t *to, size_t n, off_t offset)
+{
+	ssize_t got;
+
+	do
+		got = pread(reader->fd, to, n, offset);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		tell_trouble(reader, "octet %jd: %s", (intmax_t)offset, g_strerror(errno));
+	else
+		reader->statistics.octets += got;
+	return MAX(got, 0);
+}
+
+static void
+read_plain(struct block_reader *reader)
+{
+	GByteArray *pending = reader->pending;
+	off_t offset = 0;
+	size_t got;
+
+	do {
+		const guint had = pending->len;
+		g_byte_array_set_size(pending, had + CHUNK);
+		got = read_more(reader, pending->data + had, CHUNK, offset);
+		g_byte_array_set_size(pending, had + got);
+		offset += got;
+		split(reader, !got);
+	} while (got && !is_stopped(reader));
+}
+
+/* Packed files */
+
+/* A block that has all of a frame's content, which is almost always whole messages: not to be copied once more. */
+static void
+give_frame(struct block_reader *reader, struct block *block)
+{
+	size_t last;
+	bool bad;
+
+	reader->statistics.blocks++;
+	if (measure(block->octets, block->n, &last, &bad) == block->n) {
+		block->offset = 0;
+		if (block->n)
+			give(reader, block, BLOCK_MESSAGES);
+		else
+			g_async_queue_push(reader->empty, block);
+		return;
+	}
+	g_byte_array_append(reader->pending, block->octets, block->n);
+	g_async_queue_push(reader->empty, block);
+	split(reader, true);
+	g_byte_array_set_size(reader->pending, 0);
+}
+
+/* A frame whose place and size are known. False: it is not what it should be, and that is told. */
+static bool
+unpack_known(struct block_reader *reader, const struct index_block *row)
+{
+	const bool sane = row->packed <= ZSTD_compressBound(row->plain);
+	g_autofree uint8_t *packed = sane ? g_malloc(row->packed + 1) : NULL;
+	struct block *block;
+
+	if (!packed || read_more(reader, packed, row->packed, row->offset) != row->packed) {
+		tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": its %" G_GUINT64_FORMAT " octets cannot be read",
+		             row->offset, row->packed);
+		return false;
+	}
+	block = take_empty(reader);
+	block_reserve(block, row->plain);
+	const size_t got = ZSTD_decompressDCtx(reader->zstd, block->octets, row->plain, packed, row->packed);
+	if (ZSTD_isError(got) || got != row->plain) {
+		g_async_queue_push(reader->empty, block);
+		tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": %s: %" G_GUINT64_FORMAT " flows are lost", row->offset,
+		             ZSTD_isError(got) ? ZSTD_getErrorName(got) : "its content has another length", row->records);
+		return false;
+	}
+	block->n = got;
+	give_frame(reader, block);
+	return true;
+}
+
+/* Frames one after the other as they come: of a file without an index, or of one too large to be held whole. */
+struct frames {
+	uint8_t input[INPUT];
+	ZSTD_inBuffer in;
+	off_t offset;               /* of the file, behind what is in input */
+	bool end;
+};
+
+static bool
+frames_fill(struct block_reader *reader, struct frames *frames)
+{
+	if (frames->in.pos < frames->in.size || frames->end)
+		return !frames->end;
+	const size_t got = read_more(reader, frames->input, INPUT, frames->offset);
+	frames->in = (ZSTD_inBuffer){ frames->input, got, 0 };
+	frames->offset += got;
+	frames->end = !got;
+	return got;
+}
+
+static uint64_t
+frames_at(const struct frames *frames)
+{
+	return frames->offset - (frames->in.size - frames->in.pos);
+}
+
+/* Looks for the magic of another frame behind a damaged one's (RFC 8878 section 3.1.1). */
+static bool
+frames_resume(struct block_reader *reader, struct frames *frames)
+{
+	static const uint8_t magic[MAGIC_OCTETS] = { 0x28, 0xb5, 0x2f, 0xfd };
+	unsigned matched = 0;
+
+	frames->offset = reader->frame + 1;
+	frames->end = false;
+	frames->in = (ZSTD_inBuffer){ frames->input, 0, 0 };
+	while (frames_fill(reader, frames)) {
+		const uint8_t octet = frames->input[frames->in.pos++];
+		matched = octet == magic[matched] ? matched + 1 : octet == magic[0];
+		if (matched < MAGIC_OCTETS)
+			continue;
+		frames->offset = frames_at(frames) - MAGIC_OCTETS;
+		frames->in = (ZSTD_inBuffer){ frames->input, 0, 0 };
+		return true;
+	}
+	return false;
+}
+
+/* Decompresses one frame. False: it is damaged, or the file ends in it. */
+static bool
+unpack_next(struct block_reader *reader, struct frames *frames, struct block *block)
+{
+	size_t left = 1;
+
+	ZSTD_DCtx_reset(reader->zstd, ZSTD_reset_session_only);
+	reader->frame = frames_at(frames);
+	reader->pending_at = 0;
+	while (left) {
+		if (!frames_fill(reader, frames))
+			break;
+		if (block->n == WHOLE) {
+			g_byte_array_append(reader->pending, block->octets, block->n);
+			split(reader, false);
+			block->n = 0;
+		}
+		ZSTD_outBuffer out = { block->octets, WHOLE, block->n };
+		left = ZSTD_decompressStream(reader->zstd, &out, &frames->in);
+		block->n = out.pos;
+		if (ZSTD_isError(left) || is_stopped(reader))
+			break;
+	}
+	if (!left)
+		return true;
+	tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": %s", reader->frame,
+	             ZSTD_isError(left) ? ZSTD_getErrorName(left) : "the file ends in it");
+	return false;
+}
+
+/* What a frame gave, of which some may have been given out already. */
+static struct block *
+give_unpacked(struct block_reader *reader, struct block *block)
+{
+	if (!reader->pending_at && !reader->pending->len) {
+		give_frame(reader, block);
+		return NULL;
+	}
+	g_byte_array_append(reader->pending, block->octets, block->n);
+	split(reader, true);
+	g_byte_array_set_size(reader->pending, 0);
+	reader->statistics.blocks++;
+	return block;
+}
+
+static void
+unpack_frames(struct block_reader *reader, uint64_t from, bool only_one)
+{
+	g_autofree struct frames *frames = g_malloc0(sizeof *frames);
+	struct block *block = NULL;
+
+	frames->offset = from;
+	while (!is_stopped(reader) && frames_fill(reader, frames)) {
+		block = block ? block : take_empty(reader);
+		block->n = 0;
+		block_reserve(block, WHOLE);
+		if (unpack_next(reader, frames, block)) {
+			block = give_unpacked(reader, block);
+		} else {
+			g_byte_array_set_size(reader->pending, 0);
+			if (only_one || !frames_resume(reader, frames))
+				break;
+		}
+		if (only_one)
+			break;
+	}
+	if (block)
+		g_async_queue_push(reader->empty, block);
+}
+
+static bool
+may_matter(const struct block_reader *reader, struct index *index, size_t i)
+{
+	const struct scan_options *options = reader->options;
+	const struct index_block *row = index_block(index, i);
+
+	if (!row->plain || !index_may_overlap(index, i, options->first, options->last))
+		return false;
+	for (size_t n = 0; n < options->n_addresses; n++)
+		if (index_may_have(index, i, options->addresses[n].family, &options->addresses[n].address))
+			return true;
+	return !options->n_addresses;
+}
+
+/* Also what is not read is known to be there. A block that may have anything says nothing of when. */
+static void
+note_times(struct block_reader *reader, const struct index_block *row)
+{
+	struct scan_statistics *statistics = &reader->statistics;
+
+	if (!row->records || !row->first || row->last == UINT64_MAX)
+		return;
+	if (!statistics->earliest || row->first < statistics->earliest)
+		statistics->earliest = row->first;
+	statistics->latest = MAX(statistics->latest, row->last);
+}
+
+static void
+read_indexed(struct block_reader *reader, struct index *index)
+{
+	size_t taken = 0;
+
+	for (size_t i = 0; i < index_blocks(index) && !is_stopped(reader); i++) {
+		const struct index_block *row = index_block(index, i);
+		note_times(reader, row);
+		if (!may_matter(reader, index, i)) {
+			reader->statistics.blocks_skipped++;
+			continue;
+		}
+		taken++;
+		reader->frame = row->offset;
+		reader->pending_at = 0;
+		if (row->plain > WHOLE)
+			unpack_frames(reader, row->offset, true);
+		else
+			unpack_known(reader, row);
+	}
+	if (taken)
+		reader->statistics.files++;
+	else
+		reader->statistics.files_skipped++;
+}
+
+static void
+read_packed(struct block_reader *reader)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(index_t) index = index_read(reader->fd, &error);
+
+	if (index) {
+		read_indexed(reader, index);
+		return;
+	}
+	/* zstd alone makes files without one, which are none of an archive. */
+	if (reader->file->archived)
+		tell_trouble(reader, "%s", error->message);
+	reader->statistics.files++;
+	unpack_frames(reader, 0, false);
+}
+
+/* Files */
+
+/* Opens the file, or what has become of it: it is renamed when it is closed, and again when it is compressed. */
+static int
+open_listed(const struct listed *listed)
+{
+	const size_t octets = stem(listed->name);
+	int fd = open(listed->name, O_RDONLY | O_CLOEXEC);
+
+	for (unsigned i = 0; fd < 0 && errno == ENOENT && octets && i < G_N_ELEMENTS(suffixes); i++) {
+		g_autofree char *name = g_strdup_printf("%.*s%s", (int)octets, listed->name, suffixes[i]);
+		fd = open(name, O_RDONLY | O_CLOEXEC);
+	}
+	return fd;
+}
+
+static bool
+is_packed(const uint8_t head[static MAGIC_OCTETS], const char *name)
+{
+	const uint32_t magic = head[0] | head[1] << 8 | head[2] << 16 | (uint32_t)head[3] << 24;
+
+	return magic == ZSTD_MAGICNUMBER || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START ||
+	       g_str_has_suffix(name, ".zst");
+}
+
+/* Files that others wrote are libfixbuf's, as theirs are who wrote with it: those that begin with a message in which no
+ * template has an element of ours. */
+static bool
+is_foreign(const struct block_reader *reader)
+{
+	uint8_t message[MESSAGE_MOST];
+	const ssize_t got = pread(reader->fd, message, sizeof message, 0);
+	const size_t octets = got >= MESSAGE_HEADER ? check_header(message, NULL) : 0;
+	struct soundness soundness = { 0 };
+
+	if (reader->file->archived || !octets || (size_t)got < octets)
+		return false;
+	struct check *check = check_new(reader->options->enterprise);
+	const bool sound = check_message(check, message, octets, &soundness, NULL);
+	check_free(check);
+	return sound && !soundness.own;
+}
+
+static void
+read_file(struct block_reader *reader)
+{
+	uint8_t head[MAGIC_OCTETS] = { 0 };
+
+	reader->part = g_str_has_suffix(reader->file->name, ".part");
+	reader->begun = reader->lossy = false;
+	reader->lost = UINT64_MAX;
+	reader->frame = reader->pending_at = 0;
+	g_byte_array_set_size(reader->pending, 0);
+	reader->packed = pread(reader->fd, head, sizeof head, 0) >= 0 && is_packed(head, reader->file->name);
+	if (reader->packed) {
+		read_packed(reader);
+		return;
+	}
+	reader->statistics.files++;
+	if (!is_foreign(reader)) {
+		read_plain(reader);
+		return;
+	}
+	struct block *block = take_empty(reader);
+	block->text = g_strdup(reader->file->name);
+	give(reader, block, BLOCK_FOREIGN);
+}
+
+static gpointer
+read_all(gpointer data)
+{
+	struct block_reader *reader = data;
+
+	for (guint i = 0; i < reader->files->len && !is_stopped(reader); i++) {
+		reader->file = &g_array_index(reader->files, struct listed, i);
+		if (!reader->file->name)
+			continue;
+		reader->fd = open_listed(reader->file);
+		if (reader->fd >= 0) {
+			read_file(reader);
+			close(reader->fd);
+		} else if (errno != ENOENT) {       /* what retention removes meanwhile is nobody's trouble */
+			tell_trouble(reader, "%s", g_strerror(errno));
+		}
+	}
+	if (!is_stopped(reader))
+		give(reader, take_empty(reader), BLOCK_END);
+	return NULL;
+}
+
+/* The other thread's side */
+
+const struct block *
+block_reader_next(struct block_reader *reader)
+{
+	if (reader->shown && reader->shown->kind == BLOCK_END)
+		return reader->shown;
+	if (reader->shown)
+		g_async_queue_push(reader->empty, reader->shown);
+	return reader->shown = g_async_queue_pop(reader->full);
+}
+
+struct block_reader *
+block_reader_new(const struct scan_options *options, GError **error)
+{
+	struct block_reader *reader = g_new0(struct block_reader, 1);
+
+	reader->options = options;
+	reader->files = g_array_new(false, false, sizeof(struct listed));
+	g_array_set_clear_func(reader->files, clear_listed);
+	reader->full = g_async_queue_new();
+	reader->empty = g_async_queue_new();
+	reader->pending = g_byte_array_new();
+	reader->zstd = ZSTD_createDCtx();
+	for (unsigned i = 0; i < BLOCKS; i++)
+		g_async_queue_push(reader->empty, &reader->block[i]);
+	for (size_t i = 0; options->paths[i]; i++)
+		if (!list_path(reader, i, error)) {
+			block_reader_free(reader);
+			return NULL;
+		}
+	reader->thread = g_thread_new("blocks", read_all, reader);
+	return reader;
+}
+
+/* The thread waits for empty blocks alone, and gets them until it has seen that it is to stop. */
+static void
+stop_thread(struct block_reader *reader)
+{
+	gpointer block;
+
+	g_atomic_int_set(&reader->stop, 1);
+	if (reader->shown)
+		g_async_queue_push(reader->empty, reader->shown);
+	while ((block = g_async_queue_try_pop(reader->full)))
+		g_async_queue_push(reader->empty, block);
+	g_thread_join(reader->thread);
+}
+
+void
+block_reader_free(struct block_reader *reader)
+{
+	if (!reader)
+		return;
+	if (reader->thread)
+		stop_thread(reader);
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		g_free(reader->block[i].octets);
+		g_free(reader->block[i].text);
+	}
+	ZSTD_freeDCtx(reader->zstd);
+	g_async_queue_unref(reader->full);
+	g_async_queue_unref(reader->empty);
+	g_byte_array_unref(reader->pending);
+	g_array_unref(reader->files);
+	g_free(reader);
+}

@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "suite.h"
+
+#include <stdio.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include "archive/index.h"
+#include "archive/scan.h"
+#include "stream.h"
+
+enum { FLOWS = 300, SEED = 11 };
+
+/* A directory of its own for each test, as an archive. */
+static char directory[64];
+
+static void
+make_directory(void)
+{
+	strcpy(directory, "/tmp/peerflow-test-XXXXXX");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(g_mkdtemp(directory));
+}
+
+static void
+remove_directory(void)
+{
+	g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+	const char *name;
+
+	while ((name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(directory, name, NULL);
+		remove(path);
+	}
+	rmdir(directory);
+}
+
+static char *
+path_of(const char *name)
+{
+	return g_build_filename(directory, name, NULL);
+}
+
+static void
+write_file(const char *name, const void *octets, size_t n)
+{
+	g_autofree char *path = path_of(name);
+
+	CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, octets, n, NULL));
+}
+
+static bool
+begins_block(const uint8_t *message)
+{
+	return message[16] == 0 && message[17] == 2;
+}
+
+static void
+add_frame(GByteArray *out, const uint8_t *octets, size_t n)
+{
+	const size_t bound = ZSTD_compressBound(n), had = out->len;
+	ZSTD_CCtx *zstd = ZSTD_createCCtx();
+
+	ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1);
+	g_byte_array_set_size(out, had + bound);
+	g_byte_array_set_size(out, had + ZSTD_compress2(zstd, out->data + had, bound, octets, n));
+	ZSTD_freeCCtx(zstd);
+}
+
+/* A frame for each block, and an index. */
+static void
+write_packed(const char *name, const GByteArray *octets)
+{
+	g_autoptr(GByteArray) out = g_byte_array_new();
+	g_autoptr(index_maker_t) maker = index_maker_new();
+	size_t begin = 0, length;
+
+	for (size_t at = 0; at < octets->len; at += length) {
+		length = octets->data[at + 2] << 8 | octets->data[at + 3];
+		index_add(maker, octets->data + at, length);
+		const size_t next = at + length, had = out->len;
+		if (next < octets->len && !begins_block(octets->data + next))
+			continue;
+		add_frame(out, octets->data + begin, next - begin);
+		index_end_block(maker, had, out->len - had, next - begin);
+		begin = next;
+	}
+	index_print(maker, out->len, out);
+	write_file(name, out->data, out->len);
+}
+
+/* What a scan gave. */
+struct result {
+	unsigned flows;
+	unsigned wrong;             /* flows, or names of theirs, that are not what was written */
+	unsigned gaps;
+	unsigned troubles;
+	char trouble[256];          /* the last */
+	struct scan_statistics statistics;
+};
+
+static void
+take_trouble(const char *text, void *data)
+{
+	struct result *result = data;
+
+	result->troubles++;
+	g_strlcpy(result->trouble, text, sizeof result->trouble);
+}
+
+static void
+take_gap(const struct gap *gap, size_t path, void *data)
+{
+	struct result *result = data;
+
+	CU_ASSERT_EQUAL(path, 0);
+	result->gaps += gap->kind == GAP_OVERRUN && gap->flows == 17;
+}
+
+static bool
+same_word(const struct names *names, uint32_t one, uint32_t other)
+{
+	const struct names *all = stream_names();
+
+	return strcmp(names->name[names_word(names, one, WORD_USER)].text,
+	              all->name[names_word(all, other, WORD_USER)].text) == 0;
+}
+
+/* Flows are known by their start. */
+static struct flow *
+all_flows(void)
+{
+	static struct flow flows[4 * FLOWS];
+
+	if (!flows[0].start) {
+		g_autoptr(GRand) rand = g_rand_new_with_seed(SEED);
+		for (unsigned i = 0; i < G_N_ELEMENTS(flows); i++)
+			flows[i] = stream_flow(rand, i);
+	}
+	return flows;
+}
+
+static bool
+is_right(const struct scan_record *record)
+{
+	const uint64_t n = (record->flow.start - stream_start) / 100;
+	const struct flow *flow = &all_flows()[MIN(n, 4 * FLOWS - 1)];
+
+	return flow->flow_id == record->flow.flow_id && flow->reply.octets == record->flow.reply.octets &&
+	       flow->stop == record->flow.stop && same_word(record->names, record->flow.initiator, flow->initiator) &&
+	       same_word(record->names, record->flow.responder, flow->responder) &&
+	       g_strcmp0(record->domain_name, "router-a") == 0 && g_strcmp0(record->egress, "wt0") == 0;
+}
+
+static struct result
+scan_with(struct scan_options options, const char *path)
+{
+	struct result result = { 0 };
+	g_autoptr(GError) error = NULL;
+	struct scan_record record;
+	char *paths[] = { path ? (char *)path : directory, NULL };
+
+	options.paths = paths;
+	options.enterprise = STREAM_ENTERPRISE;
+	options.trouble = take_trouble;
+	options.gap = take_gap;
+	options.data = &result;
+	struct scan *scan = scan_open(&options, &error);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(scan);
+	for (; scan_next(scan, &record); result.flows++)
+		result.wrong += !is_right(&record);
+	result.statistics = *scan_statistics(scan);
+	CU_ASSERT_EQUAL(result.statistics.troubles, result.troubles);
+	scan_free(scan);
+	return result;
+}
+
+static struct result
+scan_all(const char *path)
+{
+	return scan_with((struct scan_options){ .last = UINT64_MAX }, path);
+}
+
+#define NAME(number) "flows-20261122T140000Z-00000" #number ".ipfix"
+
+/* Files of all kinds, in the order of their numbers; the last is being written, and one is there twice. */
+static void
+test_directory(void)
+{
+	g_autoptr(GByteArray) one = stream_archive(4000, 0, FLOWS, SEED), two = stream_archive(4000, FLOWS, FLOWS, SEED),
+	                      three = stream_archive(4000, 2 * FLOWS, FLOWS, SEED);
+	g_autofree char *single = NULL;
+	uint64_t last = 0;
+
+	make_directory();
+	single = path_of(NAME(2));
+	write_packed(NAME(1) ".zst", one);
+	write_packed(NAME(2) ".zst", two);
+	write_file(NAME(2), two->data, two->len);
+	write_file(NAME(2) ".zst.part", two->data, 100);
+	write_file(NAME(3) ".part", three->data, three->len - 11);
+	write_file("chain", "1\n", 2);
+	const struct result all = scan_all(NULL);
+	CU_ASSERT(all.flows >= 3 * FLOWS - 250 && all.flows < 3 * FLOWS);
+	CU_ASSERT_EQUAL(all.wrong, 0);
+	CU_ASSERT_EQUAL(all.troubles, 0);
+	CU_ASSERT_EQUAL(all.statistics.files, 3);
+	CU_ASSERT_EQUAL(all.statistics.records, all.flows);
+	CU_ASSERT_EQUAL(all.statistics.earliest, stream_start);
+	const struct result two_alone = scan_all(single);
+	CU_ASSERT_EQUAL(two_alone.flows, FLOWS);
+	CU_ASSERT_EQUAL(two_alone.wrong, 0);
+
+	char *paths[] = { directory, single, NULL };
+	const struct scan_options options = { .paths = paths, .last = UINT64_MAX, .enterprise = STREAM_ENTERPRISE };
+	struct scan *scan = scan_open(&options, NULL);
+	struct scan_record record;
+	for (unsigned n = 0; scan_next(scan, &record); n++) {
+		CU_ASSERT_EQUAL(record.path, n >= all.flows);
+		CU_ASSERT(record.flow.start > last || n == all.flows);
+		last = record.flow.start;
+	}
+	scan_free(scan);
+	remove_directory();
+}
+
+/* What only the index can know: which blocks are not to be looked at. */
+static void
+test_index(void)
+{
+	g_autoptr(GByteArray) octets = stream_archive(1 << 20, 0, 1, SEED);
+	const struct flow *flow = &all_flows()[2 * FLOWS + 5];
+	const struct scan_address address = { flow->reply.destination, flow->family };
+
+	make_directory();
+	for (unsigned i = 0; i < 4; i++) {
+		g_autoptr(GByteArray) file = stream_archive(1 << 20, i * FLOWS, FLOWS, SEED);
+		g_autofree char *name = g_strdup_printf("flows-20261122T140000Z-%06u.ipfix.zst", i);
+		write_packed(name, file);
+	}
+	const struct result in_time = scan_with((struct scan_options){ .first = 0, .last = stream_start + 100 }, NULL);
+	CU_ASSERT_EQUAL(in_time.flows, 2);
+	CU_ASSERT_EQUAL(in_time.wrong, 0);
+	CU_ASSERT_EQUAL(in_time.statistics.files, 1);
+	CU_ASSERT_EQUAL(in_time.statistics.files_skipped, 3);
+	CU_ASSERT_EQUAL(in_time.statistics.records, FLOWS);
+	CU_ASSERT_EQUAL(in_time.statistics.earliest, stream_start);
+	const struct result of_address = scan_with((struct scan_options){ .last = UINT64_MAX, .addresses = &address,
+	                                                                  .n_addresses = 1 }, NULL);
+	CU_ASSERT_EQUAL(of_address.flows, 1);
+	CU_ASSERT(of_address.statistics.files <= 2);
+	const struct result never = scan_with((struct scan_options){ .first = 5, .last = 6 }, NULL);
+	CU_ASSERT_EQUAL(never.flows, 0);
+	CU_ASSERT_EQUAL(never.statistics.blocks, 0);
+	CU_ASSERT_EQUAL(never.statistics.blocks_skipped, 4);
+	CU_ASSERT(never.statistics.octets == 0);
+	remove_directory();
+}
+
+/* Whatever octet of a plain file is damaged, flows of the other messages are shown, and none has another's name. */
+static void
+test_damaged_plain(void)
+{
+	enum { SOME = 12 };
+	g_autoptr(GByteArray) octets = stream_of("archive", TRAIT_BIFLOW, 1400, SOME, SEED);
+	g_autofree char *path = NULL;
+	unsigned silent = 0;
+
+	make_directory();
+	path = path_of("file.ipfix");
+	for (size_t i = 0; i < octets->len; i += 3) {
+		octets->data[i] ^= 0x41;
+		write_file("file.ipfix", octets->data, octets->len);
+		const struct result result = scan_all(path);
+		octets->data[i] ^= 0x41;
+		CU_ASSERT(result.flows <= SOME);
+		CU_ASSERT(result.flows >= 2 || result.troubles);
+		silent += result.flows < SOME && !result.troubles;
+		if (result.troubles)
+			CU_ASSERT(g_str_has_prefix(result.trouble, path));
+	}
+	/* An octet of a template can make flows of it something else that is well formed, without a sign. */
+	CU_ASSERT(silent < octets->len / 12);
+	remove_directory();
+}
+
+/* The same of a compressed file: checksums tell, and only one block is lost. */
+static void
+test_damaged_packed(void)
+{
+	enum { BLOCKS = 3 };
+	g_autoptr(GByteArray) all = g_byte_array_new();
+	g_autofree char *path = NULL, *octets = NULL;
+	unsigned intact = 0;
+	gsize n;
+
+	make_directory();
+	path = path_of(NAME(1) ".zst");
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		g_autoptr(GByteArray) block = stream_archive(8 << 20, i * FLOWS, FLOWS, SEED);
+		add_frame(all, block->data, block->len);
+	}
+	write_file(NAME(1) ".zst", all->data, all->len);
+	g_assert_true(g_file_get_contents(path, &octets, &n, NULL));
+	for (size_t i = 0; i < n; i += 1 + n / 400) {
+		octets[i] ^= 0x10;
+		write_file(NAME(1) ".zst", octets, n);
+		const struct result result = scan_all(path);
+		octets[i] ^= 0x10;
+		CU_ASSERT_EQUAL(result.wrong, 0);
+		CU_ASSERT(result.flows >= (BLOCKS - 1) * FLOWS);
+		CU_ASSERT(result.troubles > 0);
+		intact += result.flows == BLOCKS * FLOWS;
+	}
+	CU_ASSERT(intact < 20);
+	remove_directory();
+}
+
+/* And with an index, which may be what is damaged. */
+static void
+test_damaged_index(void)
+{
+	g_autoptr(GByteArray) one = stream_archive(1 << 20, 0, FLOWS, SEED);
+	g_autofree char *path = NULL, *octets = NULL;
+	unsigned told = 0, tries = 0;
+	gsize n;
+
+	make_directory();
+	path = path_of(NAME(1) ".zst");
+	write_packed(NAME(1) ".zst", one);
+	g_assert_true(g_file_get_contents(path, &octets, &n, NULL));
+	for (size_t i = 0; i < n; i += 1 + n / 300, tries++) {
+		octets[i] ^= 0x10;
+		write_file(NAME(1) ".zst", octets, n);
+		const struct result result = scan_all(path);
+		octets[i] ^= 0x10;
+		CU_ASSERT_EQUAL(result.wrong, 0);
+		CU_ASSERT(result.flows == FLOWS || result.troubles);
+		told += result.troubles > 0;
+	}
+	CU_ASSERT(told > tries / 2);
+	/* Cut anywhere. */
+	for (size_t i = 0; i < n; i += 1 + n / 60) {
+		write_file(NAME(1) ".zst", octets, i);
+		const struct result result = scan_all(path);
+		CU_ASSERT_EQUAL(result.wrong, 0);
+		CU_ASSERT(result.troubles);
+	}
+	remove_directory();
+}
+
+/* A single frame without an index, as zstd makes it, and larger than is held at once. */
+static void
+test_large_frame(void)
+{
+	g_autoptr(GByteArray) one = stream_archive(4 << 20, 0, 4 * FLOWS, SEED), all = g_byte_array_new();
+	g_autofree char *path = NULL;
+	unsigned times = 0;
+
+	for (; all->len < 40 << 20; times++)
+		g_byte_array_append(all, one->data, one->len);
+	const size_t bound = ZSTD_compressBound(all->len);
+	g_autofree uint8_t *packed = g_malloc(bound);
+	const size_t n = ZSTD_compress(packed, bound, all->data, all->len, 1);
+	make_directory();
+	path = path_of("copied.ipfix.zst");
+	write_file("copied.ipfix.zst", packed, n);
+	const struct result result = scan_all(path);
+	CU_ASSERT_EQUAL(result.flows, times * 4 * FLOWS);
+	CU_ASSERT_EQUAL(result.wrong, 0);
+	CU_ASSERT_EQUAL(result.troubles, 0);
+	CU_ASSERT_EQUAL(result.statistics.octets, n);
+	remove_directory();
+}
+
+/* A file whose end is cut: of one being written nothing is said. */
+static void
+test_cut(void)
+{
+	g_autoptr(GByteArray) octets = stream_of("archive", TRAIT_BIFLOW, 1400, 40, SEED);
+	g_autofree char *closed = NULL, *part = NULL;
+
+	make_directory();
+	closed = path_of("a.ipfix");
+	part = path_of("b.ipfix.part");
+	for (size_t n = octets->len - 3000; n < octets->len; n += 7) {
+		write_file("a.ipfix", octets->data, n);
+		write_file("b.ipfix.part", octets->data, n);
+		const struct result one = scan_all(closed), other = scan_all(part);
+		CU_ASSERT_EQUAL(one.flows, other.flows);
+		CU_ASSERT(one.flows > 10);
+		CU_ASSERT_EQUAL(one.wrong + other.wrong, 0);
+		CU_ASSERT(one.troubles <= 1);
+		CU_ASSERT_EQUAL(other.troubles, 0);
+	}
+	remove_directory();
+}
+
+/* Files that were renamed or removed since they were listed. */
+static void
+test_rotated(void)
+{
+	g_autoptr(GByteArray) one = stream_archive(1 << 20, 0, FLOWS, SEED), two = stream_archive(1 << 20, FLOWS, FLOWS, SEED);
+	const unsigned many = 40;
+	struct scan_record record;
+	unsigned flows = 0;
+
+	make_directory();
+	for (unsigned i = 0; i < many; i++) {
+		g_autofree char *name = g_strdup_printf("flows-20261122T140000Z-%06u.ipfix", i);
+		write_file(name, one->data, one->len);
+	}
+	char *paths[] = { directory, NULL };
+	const struct scan_options options = { .paths = paths, .last = UINT64_MAX, .enterprise = STREAM_ENTERPRISE,
+	                                      .trouble = take_trouble, .data = &(struct result){ 0 } };
+	struct scan *scan = scan_open(&options, NULL);
+	CU_ASSERT_TRUE(scan_next(scan, &record));
+	flows++;
+	write_packed("flows-20261122T140000Z-000030.ipfix.zst", two);
+	g_autofree char *renamed = path_of("flows-20261122T140000Z-000030.ipfix"),
+	                *removed = path_of("flows-20261122T140000Z-000031.ipfix");
+	remove(renamed);
+	remove(removed);
+	while (scan_next(scan, &record))
+		flows++;
+	CU_ASSERT_EQUAL(flows, (many - 1) * FLOWS);
+	CU_ASSERT_EQUAL(scan_statistics(scan)->troubles, 0);
+	scan_free(scan);
+	remove_directory();
+}
+
+/* A scan may be given up at any time. */
+static void
+test_given_up(void)
+{
+	g_autoptr(GByteArray) one = stream_archive(2000, 0, FLOWS, SEED);
+
+	make_directory();
+	write_packed(NAME(1) ".zst", one);
+	for (unsigned n = 0; n < 60; n++) {
+		char *paths[] = { directory, directory, directory, directory, directory, NULL };
+		const struct scan_options options = { .paths = paths, .last = UINT64_MAX };
+		struct scan *scan = scan_open(&options, NULL);
+		struct scan_record record;
+		for (unsigned i = 0; i < n * 10; i++)
+			scan_next(scan, &record);
+		scan_free(scan);
+	}
+	remove_directory();
+}
+
+/* What others wrote, and what we wrote with strings in each record. */
+static void
+test_single_files(void)
+{
+	g_autoptr(GByteArray) full = stream_of("full", TRAIT_BIFLOW, 1400, FLOWS, SEED),
+	                      plain = stream_of("default", TRAIT_BIFLOW, 1400, FLOWS, SEED);
+	g_autofree char *ours = NULL, *theirs = NULL;
+	g_autoptr(GError) error = NULL;
+
+	make_directory();
+	ours = path_of("live.ipfix");
+	theirs = path_of("foreign");
+	write_file("live.ipfix", full->data, full->len);
+	write_file("foreign", plain->data, plain->len);
+	const struct result one = scan_all(ours), other = scan_all(theirs);
+	CU_ASSERT_EQUAL(one.flows, FLOWS);
+	CU_ASSERT_EQUAL(one.wrong, 0);
+	CU_ASSERT_EQUAL(one.gaps, 1);
+	CU_ASSERT_EQUAL(one.troubles, 0);
+	CU_ASSERT_EQUAL(other.flows, FLOWS);
+	CU_ASSERT_EQUAL(other.troubles, 0);
+	const struct result later = scan_with((struct scan_options){ .first = stream_start + 90000, .last = UINT64_MAX },
+	                                      ours);
+	CU_ASSERT(later.flows < FLOWS / 2);
+	CU_ASSERT_EQUAL(later.gaps, 0);
+
+	char *nowhere[] = { "/nowhere/at/all", NULL };
+	const struct scan_options options = { .paths = nowhere };
+	CU_ASSERT_PTR_NULL(scan_open(&options, &error));
+	CU_ASSERT_EQUAL(error->code, EX_NOINPUT);
+	CU_ASSERT_STRING_EQUAL(error->message, "/nowhere/at/all: No such file or directory");
+	remove_directory();
+}
+
+/* libfixbuf remarks on lengths of elements that nobody asked it for. */
+static void
+keep_silent(const char *domain G_GNUC_UNUSED, GLogLevelFlags level G_GNUC_UNUSED, const char *text G_GNUC_UNUSED,
+            void *data G_GNUC_UNUSED)
+{
+}
+
+int
+main(void)
+{
+	CU_TestInfo tests[] = {
+		{ "a directory", test_directory },
+		{ "what an index spares", test_index },
+		{ "any octet damaged", test_damaged_plain },
+		{ "the same of compressed octets", test_damaged_packed },
+		{ "and of an index", test_damaged_index },
+		{ "a frame that is too large to be held", test_large_frame },
+		{ "a file that was cut", test_cut },
+		{ "files that come and go", test_rotated },
+		{ "a scan given up", test_given_up },
+		{ "single files", test_single_files },
+		CU_TEST_INFO_NULL,
+	};
+
+	g_log_set_handler(NULL, G_LOG_LEVEL_MESSAGE, keep_silent, NULL);
+	return run_suite("scan", tests);
+}
