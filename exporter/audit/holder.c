@@ -542,7 +542,7 @@ is_whole(const struct kept *kept)
 		const struct span *span = &g_array_index(kept->spans, struct span, i);
 		if (span->start > reached)
 			return false;
-		reached = span->end;
+		reached = MAX(reached, span->end);
 	}
 	return true;
 }
@@ -577,14 +577,15 @@ join(struct holders *holders, struct kept *kept, const struct flow *record)
 		return;
 	holder->records++;
 	add_counters(&holder->flow, record);
-	kept->final |= final;
 	kept->interim |= !final;
 	kept->partial |= record->gaps & GAP_PARTIAL;
 	holder->flow.gaps |= record->gaps;
 	holder->flow.start = kept->born ? kept->born : MIN(holder->flow.start, record->start);
 	holder->from = kept->born;
-	if (record->end >= holder->flow.end)
+	/* The end is the last packet, which may be older than the last look at a flow that went on. */
+	if (final || (!kept->final && record->end >= holder->flow.end))
 		take_last(holder, record);
+	kept->final |= final;
 	set_whole(holders, holder, is_whole(kept));
 }
 
