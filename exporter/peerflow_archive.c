@@ -98,7 +98,8 @@ peerflow_archive_prepare(struct peerflow_archive *archive, GError **error)
 	archive->active_timeout = config->active_timeout;
 	archive->own = !archive->paths;
 	if (!archive->paths)
-		archive->paths = g_strdupv((char *[]){ (char *)PEERFLOW_ARCHIVE, NULL });
+		archive->paths = g_strdupv((char *[]){ config->archive.path ? config->archive.path : (char *)PEERFLOW_ARCHIVE,
+		                                       NULL });
 	return true;
 }
 
