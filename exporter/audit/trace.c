@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "audit/trace.h"
+
+#include <string.h>
+
+#include "audit/joins.h"
+#include "audit/value.h"
+#include "audit/verdict.h"
+
+struct trace {
+	const struct hop *hops;
+	struct trace_options options;
+	struct joins *joins;
+	GArray *path;
+};
+
+/* "router-b" is the router that calls itself router-b.example.org. */
+static bool
+is_called(const char *router, const char *name)
+{
+	const size_t length = strcspn(router, ".");
+
+	return strcmp(router, name) == 0 || (strlen(name) == length && strncmp(router, name, length) == 0);
+}
+
+static int
+router_called(const struct trace *trace, const char *name)
+{
+	for (unsigned i = 0; name && i < trace->options.n_routers; i++)
+		if (is_called(trace->options.router[i].name, name))
+			return (int)i;
+	return -1;
+}
+
+/* A bit for each router of the path: none is met twice. */
+static uint64_t
+routers_of(const struct trace_path *path)
+{
+	uint64_t bits = 0;
+
+	for (size_t i = 0; i < path->n_hops; i++)
+		bits |= UINT64_C(1) << path->hop[i]->router;
+	return bits;
+}
+
+/* The router at which the path was to go on, or -1. */
+static int
+expected_router(const struct trace *trace, const struct trace_path *path)
+{
+	const struct hop *last = path->hop[path->n_hops - 1];
+	const uint64_t met = routers_of(path);
+	int router = trace->options.reach ? reach_beyond(trace->options.reach, &last->flow, met) : REACH_NOBODY;
+
+	if (router == REACH_NOBODY)
+		router = router_called(trace, last->responder_via);
+	return router >= 0 && met >> router & 1 ? REACH_NOBODY : router;
+}
+
+/* Whether that router's archive might lack a flow that began then. */
+static bool
+is_incomplete(const struct trace *trace, unsigned router, const struct flow *flow)
+{
+	const struct trace_router *row = &trace->options.router[router];
+	const uint64_t slack = trace->options.slack;
+
+	if (flow->start + slack < row->first || flow->start > row->last + slack)
+		return true;
+	for (size_t i = 0; i < trace->options.n_holes; i++) {
+		const struct trace_hole *hole = &trace->options.hole[i];
+		if (hole->router == router && flow->start <= hole->last + slack && hole->first <= flow->end + slack)
+			return true;
+	}
+	return false;
+}
+
+/* Paths */
+
+static struct trace_leg
+make_leg(const struct trace *trace, const struct hop *from, const struct hop *to)
+{
+	const uint8_t not_counted = GAP_NO_COUNTERS | GAP_LOST_END | GAP_RESET | GAP_PARTIAL;
+
+	return (struct trace_leg){
+		.clock = joins_clock(trace->joins, from->router, to->router),
+		.lost = { (int64_t)(from->flow.original.packets - to->flow.original.packets),
+		          (int64_t)(to->flow.reply.packets - from->flow.reply.packets) },
+		.counted = !((from->flow.gaps | to->flow.gaps) & not_counted),
+	};
+}
+
+static void
+append_hop(GPtrArray *hops, const struct hop *hop)
+{
+	g_ptr_array_add(hops, (gpointer)hop);
+}
+
+/* Takes the hops out of list, which is left empty. */
+static const struct hop **
+take_hops(GPtrArray *list, size_t *count)
+{
+	*count = list->len;
+	return (const struct hop **)g_ptr_array_steal(list, NULL);
+}
+
+static const struct hop **
+take_candidates(const struct trace *trace, guint hop, size_t *count,
+                void (*find)(const struct joins *joins, guint hop, GArray *out))
+{
+	g_autoptr(GArray) found = g_array_new(false, false, sizeof(guint));
+	g_autoptr(GPtrArray) list = g_ptr_array_new();
+
+	find(trace->joins, hop, found);
+	for (guint i = 0; i < found->len; i++)
+		append_hop(list, &trace->hops[g_array_index(found, guint, i)]);
+	return take_hops(list, count);
+}
+
+/* A path that begins where another router's ends: that one should have known it. */
+static char *
+make_remark(const struct trace *trace, const struct trace_path *path)
+{
+	const struct trace_router *routers = trace->options.router;
+	const struct hop *first = path->hop[0];
+	const int owner = trace->options.reach ? reach_behind(trace->options.reach, &first->flow, routers_of(path)) : REACH_NOBODY;
+	g_autoptr(GString) source = g_string_new(NULL);
+
+	if (path->n_before)
+		return g_strdup_printf("which flow it was before %s is ambiguous", routers[first->router].name);
+	if (owner == REACH_NOBODY)
+		return NULL;
+	value_address(source, &first->flow, &first->flow.original.source);
+	return g_strdup_printf("%s is an address of %s, %s", source->str, routers[owner].name,
+	                       is_incomplete(trace, (unsigned)owner, &first->flow)
+	                       ? "whose records are incomplete for that time" : "which has no such flow");
+}
+
+static void
+judge(const struct trace *trace, struct trace_path *path)
+{
+	struct outcome outcome = { .path = path, .router = trace->options.router, .next = expected_router(trace, path) };
+
+	if (outcome.next >= 0)
+		outcome.next_incomplete = is_incomplete(trace, (unsigned)outcome.next, &path->hop[path->n_hops - 1]->flow);
+	path->verdict = verdict_find(&outcome, &path->words);
+	path->remark = make_remark(trace, path);
+}
+
+/* The path that begins at this hop, if it was asked for. A path through as many hops as there are routers is over. */
+static void
+follow(struct trace *trace, guint first)
+{
+	g_autoptr(GPtrArray) hops = g_ptr_array_new();
+	struct trace_path path = { 0 };
+	bool asked = false;
+	guint last = first;
+
+	for (int64_t at = first; at != JOINS_NONE && hops->len < trace->options.n_routers; at = joins_after(trace->joins, last)) {
+		last = (guint)at;
+		asked |= trace->hops[last].asked;
+		append_hop(hops, &trace->hops[last]);
+	}
+	if (!asked)
+		return;
+	path.hop = take_hops(hops, &path.n_hops);
+	path.leg = g_new0(struct trace_leg, path.n_hops);
+	for (size_t i = 0; i + 1 < path.n_hops; i++)
+		path.leg[i] = make_leg(trace, path.hop[i], path.hop[i + 1]);
+	path.before = take_candidates(trace, first, &path.n_before, joins_candidates_before);
+	path.after = take_candidates(trace, last, &path.n_after, joins_candidates_after);
+	judge(trace, &path);
+	g_array_append_val(trace->path, path);
+}
+
+static int
+compare_paths(gconstpointer a, gconstpointer b)
+{
+	const struct hop *one = ((const struct trace_path *)a)->hop[0], *other = ((const struct trace_path *)b)->hop[0];
+
+	if (one->flow.start != other->flow.start)
+		return one->flow.start > other->flow.start ? 1 : -1;
+	return one > other ? 1 : -1;
+}
+
+static void
+clear_path(gpointer data)
+{
+	struct trace_path *path = data;
+
+	g_free(path->hop);
+	g_free(path->leg);
+	g_free(path->before);
+	g_free(path->after);
+	g_free(path->words);
+	g_free(path->remark);
+}
+
+struct trace *
+trace_new(const struct hop *hops, size_t n_hops, const struct trace_options *options)
+{
+	struct trace *trace = g_new0(struct trace, 1);
+
+	trace->hops = hops;
+	trace->options = *options;
+	trace->joins = joins_new(hops, n_hops, options->clocks, options->slack);
+	trace->path = g_array_new(false, false, sizeof(struct trace_path));
+	g_array_set_clear_func(trace->path, clear_path);
+	for (guint i = 0; i < n_hops; i++)
+		if (joins_before(trace->joins, i) == JOINS_NONE)
+			follow(trace, i);
+	g_array_sort(trace->path, compare_paths);
+	return trace;
+}
+
+void
+trace_free(struct trace *trace)
+{
+	joins_free(trace->joins);
+	g_array_unref(trace->path);
+	g_free(trace);
+}
+
+const struct trace_path *
+trace_paths(const struct trace *trace, size_t *count)
+{
+	*count = trace->path->len;
+	return (const struct trace_path *)(const void *)trace->path->data;
+}
