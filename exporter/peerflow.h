@@ -15,6 +15,7 @@
 /* A sub-command with its own argc and argv. False: it failed, error says why, and its code is the exit status; an
  * empty message is not shown, for output has said it. */
 bool peerflow_flows(int argc, char **argv, GError **error);
+bool peerflow_trace(int argc, char **argv, GError **error);
 bool peerflow_live(int argc, char **argv, GError **error);
 bool peerflow_status(int argc, char **argv, GError **error);
 bool peerflow_hints(int argc, char **argv, GError **error);
