@@ -19,12 +19,14 @@ static void
 ask(const struct query *query)
 {
 	struct flow flow = { .family = 4, .protocol = 6, .state = 3, .translation = 3, .initiator = 1, .end_reason = 1 };
+	g_autofree struct query_address *addresses = NULL;
 	const struct print_flow print = { &flow, &names, "eth0", NULL, "router" };
 
 	query_matches(query, &print);
 	flow.family = 6;
 	flow.protocol = 1;
 	query_matches(query, &print);
+	query_addresses(query, &addresses);
 }
 
 int

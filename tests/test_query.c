@@ -198,6 +198,33 @@ test_errors(void)
 }
 
 static void
+test_addresses(void)
+{
+	static const struct {
+		const char *text;
+		const char *addresses;  /* the last octet of each */
+	} rows[] = {
+		{ "", "" }, { "host 10.0.0.1", "1 " }, { "src nat host 10.0.0.1", "1 " }, { "10.0.0.1,10.0.0.2", "1 2 " },
+		{ "host 10.0.0.1 or 10.0.0.2", "1 2 " }, { "host 10.0.0.1 or port 80", "" }, { "not host 10.0.0.1", "" },
+		{ "tcp and host 10.0.0.1", "1 " }, { "host 10.0.0.1 and tcp", "1 " }, { "net 10.0.0.0/24", "" },
+		{ "net 10.0.0.1/32", "1 " }, { "10.0.0.1,10.0.0.2 and 10.0.0.3", "3 " }, { "10.0.0.3 and 10.0.0.1,10.0.0.2", "3 " },
+		{ "(tcp or 10.0.0.1) and (10.0.0.2 or 10.0.0.3)", "2 3 " }, { "(10.0.0.1 or udp) or 10.0.0.2", "" },
+		{ "2001:db8::7", "7 " }, { "2001:db8::/64", "" }, { "tcp and (udp or 10.0.0.1)", "" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_autoptr(query_t) query = query_parse(rows[i].text, NULL);
+		g_autofree struct query_address *addresses = NULL;
+		g_autoptr(GString) found = g_string_new(NULL);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(query);
+		const size_t n = query_addresses(query, &addresses);
+		for (size_t j = 0; j < n; j++)
+			g_string_append_printf(found, "%u ", addresses[j].address.v6[addresses[j].family == 6 ? 15 : 3]);
+		CU_ASSERT_STRING_EQUAL(found->str, rows[i].addresses);
+	}
+}
+
+static void
 test_encoding(void)
 {
 	g_autoptr(GError) error = NULL;
@@ -232,6 +259,7 @@ main(void)
 		{ "what a flow does not have", test_absent },
 		{ "IPv6", test_v6 },
 		{ "errors point at the word", test_errors },
+		{ "addresses to look for", test_addresses },
 		{ "not UTF-8", test_encoding },
 		{ "bounds", test_bounds },
 		CU_TEST_INFO_NULL,

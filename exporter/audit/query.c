@@ -927,3 +927,54 @@ query_matches(const struct query *query, const struct print_flow *flow)
 {
 	return !query->root || query->root->matches(query->root, flow);
 }
+
+static bool collect_addresses(const struct node *node, GArray *addresses);
+
+/* One list of the two is enough, and the shorter one is better. */
+static bool
+collect_either(const struct node *node, GArray *addresses)
+{
+	const guint start = addresses->len;
+	const bool left = collect_addresses(node->left, addresses);
+	const guint middle = addresses->len;
+	const bool right = collect_addresses(node->right, addresses);
+
+	if (left && right && addresses->len - middle < middle - start)
+		g_array_remove_range(addresses, start, middle - start);
+	else if (left)
+		g_array_set_size(addresses, middle);
+	return left || right;
+}
+
+/* False: nothing is known, and nothing was added. */
+static bool
+collect_addresses(const struct node *node, GArray *addresses)
+{
+	const guint start = addresses->len;
+
+	if (node->matches == matches_and)
+		return collect_either(node, addresses);
+	if (node->matches == matches_or) {
+		if (collect_addresses(node->left, addresses) && collect_addresses(node->right, addresses))
+			return true;
+		g_array_set_size(addresses, start);
+		return false;
+	}
+	if (node->matches != matches_address || node->prefix != (node->family == 6 ? 128 : 32))
+		return false;
+	const struct query_address address = { node->address, node->family };
+	g_array_append_val(addresses, address);
+	return true;
+}
+
+size_t
+query_addresses(const struct query *query, struct query_address **addresses)
+{
+	GArray *found = g_array_new(false, false, sizeof(struct query_address));
+
+	if (query->root)
+		collect_addresses(query->root, found);
+	const size_t n = found->len;
+	*addresses = (struct query_address *)(void *)g_array_free(found, false);
+	return n;
+}

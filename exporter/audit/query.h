@@ -23,6 +23,16 @@ void query_free(struct query *query);
 typedef struct query query_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(query_t, query_free)
 
+/* An address that somebody asks for. */
+struct query_address {
+	union address address;
+	uint8_t family;             /* 4 or 6 */
+};
+
+/* Addresses of which every flow that matches has one, before or after translation: an archive's index can be asked for
+ * them. Returns how many; zero: there is no such list. Freed by g_free. */
+size_t query_addresses(const struct query *query, struct query_address **addresses);
+
 /* No allocation. */
 bool query_matches(const struct query *query, const struct print_flow *flow);
 
