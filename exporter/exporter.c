@@ -616,12 +616,27 @@ open_keep_memory(struct exporter *exporter, GError **error)
 	return !directory || exporter->keep_memory;
 }
 
+/* The next archive does not go on where one ended that was there before it was switched off. */
+static void
+forget_archive(struct exporter *exporter)
+{
+	const char *directory = exporter->config->runtime_directory;
+	g_autofree char *path = directory ? g_build_filename(directory, "archive", NULL) : NULL;
+
+	if (exporter->keep_memory)
+		keep_forget(exporter->keep_memory);
+	else if (path)
+		(void)!unlink(path);
+}
+
 /* Without the archive the rest is worth having, so a failure is said, in the status too, and tried again. */
 static void
 open_archive(struct exporter *exporter)
 {
 	g_autoptr(GError) error = NULL;
 
+	if (!wants_archive(exporter->config))
+		forget_archive(exporter);
 	if (exporter->keep || !wants_archive(exporter->config))
 		return;
 	exporter->keep_tried = g_get_monotonic_time();
@@ -653,7 +668,9 @@ reopen_archive(struct exporter *exporter)
 static void
 tick_archive(struct exporter *exporter)
 {
-	if (!exporter->keep && g_get_monotonic_time() - exporter->keep_tried >= ARCHIVE_RETRY * G_USEC_PER_SEC)
+	const int64_t again = exporter->keep_tried + ARCHIVE_RETRY * G_USEC_PER_SEC;
+
+	if (!exporter->keep && wants_archive(exporter->config) && g_get_monotonic_time() >= again)
 		open_archive(exporter);
 	feed_archive(exporter);
 	if (exporter->keep)

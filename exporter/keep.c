@@ -181,6 +181,12 @@ keep_open(const struct config_archive *config, const struct output_identity *ide
 	return keep;
 }
 
+void
+keep_forget(struct keep_memory *memory)
+{
+	memory->begun = 0;
+}
+
 bool
 keep_same(const struct keep *keep, const struct config_archive *config, const struct output_identity *identity)
 {

@@ -45,6 +45,9 @@ bool keep_check(const struct config_archive *config, const struct output_identit
 struct keep *keep_open(const struct config_archive *config, const struct output_identity *identity,
                        struct keep_memory *memory, uint64_t head, GSource *moved, GError **error);
 
+/* There is no archive for now: one that is opened later gets none of the flows of that time. */
+void keep_forget(struct keep_memory *memory);
+
 /* True if the archive already does what this configuration asks for. */
 bool keep_same(const struct keep *keep, const struct config_archive *config, const struct output_identity *identity);
 
