@@ -495,7 +495,7 @@ fill_archive(const struct exporter *exporter, struct status *status)
 	status->archive_trouble = exporter->keep_trouble ? exporter->keep_trouble : status->archive.error;
 	status->archive_file = status->archive.open;
 	status->archive_head = status->archive.head;
-	status->archive_behind = exporter->keep ? journal_head(exporter->journal) - status->archive.mark : 0;
+	status->archive_behind = exporter->keep ? keep_behind(exporter->keep, journal_head(exporter->journal)) : 0;
 }
 
 static void

@@ -23,10 +23,12 @@ struct keep {
 	struct blocks *blocks;
 	struct store *store;
 	uint64_t cursor;                /* number of the last flow the encoder took */
+	uint64_t taken;                 /* number of the last one that was not left out */
 	uint64_t followed;              /* ms since 1970 when it was last at the head */
 	uint64_t names_version;         /* of the identity, that flows have come with */
 	uint64_t changes;               /* of the ledger, that were looked at; the ledger counts from zero */
 	bool looked;
+	bool due;                       /* the file is to end before the next flow */
 	bool untold;                    /* the store was full when a gap was to be told */
 	char domain_name[sizeof ((struct output_identity *)NULL)->domain_name];
 	struct gap entry[LEDGER_LAST];  /* of the ledger, while it is looked at */
@@ -38,7 +40,10 @@ sink(const struct message *messages, size_t n, void *data)
 {
 	struct keep *keep = data;
 
-	return store_write(keep->store, messages, n);
+	if (!store_write(keep->store, messages, n))
+		return false;
+	keep->due = store_due(keep->store, g_get_real_time() / 1000);
+	return true;
 }
 
 /* A number must stand before the words that no standard has; files stay on this host. */
@@ -232,15 +237,28 @@ keep_next(struct keep *keep, uint64_t first)
 	return keep->cursor + 1;
 }
 
+/* A file ends between two messages, and the next one begins with all that is needed to read it. */
+static void
+rotate(struct keep *keep)
+{
+	if (!blocks_flush(keep->blocks, true))
+		return;
+	keep->due = false;
+	store_rotate(keep->store);
+	blocks_restart(keep->blocks);
+}
+
 bool
 keep_flow(struct keep *keep, const struct flow *flow, const struct names *names, uint64_t number)
 {
 	if (keep->names_version != keep->identity->names_version)
 		blocks_forget_names(keep->blocks);
 	keep->names_version = keep->identity->names_version;
+	if (keep->due)
+		rotate(keep);
 	if (!blocks_flow(keep->blocks, flow, names, number))
 		return false;
-	keep->cursor = number;
+	keep->cursor = keep->taken = number;
 	return true;
 }
 
@@ -327,16 +345,6 @@ tell_gaps(struct keep *keep)
 	keep->memory->n_told = keep->n_entries;
 }
 
-/* A file ends between two messages, and the next one begins with all that is needed to read it. */
-static void
-rotate(struct keep *keep)
-{
-	if (!blocks_flush(keep->blocks, true))
-		return;
-	store_rotate(keep->store);
-	blocks_restart(keep->blocks);
-}
-
 void
 keep_tick(struct keep *keep, uint64_t now, uint64_t head)
 {
@@ -354,6 +362,15 @@ void
 keep_status(struct keep *keep, struct store_status *status)
 {
 	store_status(keep->store, status);
+}
+
+/* The mark moves with flows only, not with those that are left out. */
+uint64_t
+keep_behind(const struct keep *keep, uint64_t head)
+{
+	const uint64_t mark = store_mark(keep->store);
+
+	return head - (mark < keep->taken ? mark : keep->cursor);
 }
 
 void

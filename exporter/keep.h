@@ -74,6 +74,9 @@ void keep_refresh(struct keep *keep);
 
 void keep_status(struct keep *keep, struct store_status *status);
 
+/* How many of the flows up to head are not in files. */
+uint64_t keep_behind(const struct keep *keep, uint64_t head);
+
 /* Writes what was taken, as far as the disk takes it, and closes. NULL is fine. */
 void keep_close(struct keep *keep);
 

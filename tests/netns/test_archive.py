@@ -178,6 +178,14 @@ def archive_status(where, daemon):
     return json.loads(where.router.run([stand.PEERFLOW, "status", "--json", "--socket", str(daemon.run / "status")]))["archive"]
 
 
+def settle(where, daemon):
+    """All flows are in files."""
+    try:
+        lib.wait_until(lambda: archive_status(where, daemon)["flows_waiting"] == 0, 60, "all is written")
+    except TimeoutError as error:
+        raise RuntimeError(f"{archive_status(where, daemon)}\n{daemon.text()}") from error
+
+
 def totals(flows):
     return tuple(sum(f[name] for f in flows) for name in COUNTERS)
 
@@ -377,8 +385,8 @@ def stuck(checks, lab):
     wrap = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=256k none {disk} && exec "$@"', "sh"]
     daemon = where.daemon([collector("sink", sink), f"[archive]\npath = {disk}/archive\nrotate = 1h\n"], wrap=wrap)
     inside = pathlib.Path(f"/proc/{daemon.process.pid}/root{disk}")
-    ballast = inside / "ballast"
-    ballast.write_bytes(bytes(200 << 10))
+    room = os.statvfs(inside)
+    (inside / "ballast").write_bytes(bytes(max(room.f_bavail * room.f_bsize - (40 << 10), 0)))
     made = 0
     while archive_status(where, daemon)["state"] != "failing" and made < 20000:
         made += where.generate(500)
@@ -389,10 +397,10 @@ def stuck(checks, lab):
     lib.wait_until(lambda: "the archive did not take" in daemon.text(), 10, "the gap is said")
     subprocess.run(["nsenter", "-m", f"--target={daemon.process.pid}", "mount", "-o", "remount,size=64m", disk], check=True)
     lib.wait_until(lambda: archive_status(where, daemon)["state"] == "keeping", 20, "it goes on")
-    lib.wait_until(lambda: archive_status(where, daemon)["flows_waiting"] == 0, 60, "all is written")
+    settle(where, daemon)
     made_later = where.generate(1000)
     sink.wait_flows(made + made_later)
-    lib.wait_until(lambda: archive_status(where, daemon)["flows_waiting"] == 0, 30, "all is written")
+    settle(where, daemon)
     time.sleep(1.5)
     seen = Files(inside / "archive")
     flows = [flow["flow"] for flow in seen.flows()]
