@@ -611,7 +611,7 @@ open_keep_memory(struct exporter *exporter, GError **error)
 	bool fresh;
 
 	if (directory && !exporter->keep_memory)
-		exporter->keep_memory = region_open(directory, "archive", sizeof *exporter->keep_memory, KEEP_LAYOUT, &fresh,
+		exporter->keep_memory = region_open(directory, "kept", sizeof *exporter->keep_memory, KEEP_LAYOUT, &fresh,
 		                                    error);
 	return !directory || exporter->keep_memory;
 }
@@ -621,7 +621,7 @@ static void
 forget_archive(struct exporter *exporter)
 {
 	const char *directory = exporter->config->runtime_directory;
-	g_autofree char *path = directory ? g_build_filename(directory, "archive", NULL) : NULL;
+	g_autofree char *path = directory ? g_build_filename(directory, "kept", NULL) : NULL;
 
 	if (exporter->keep_memory)
 		keep_forget(exporter->keep_memory);
