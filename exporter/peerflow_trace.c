@@ -301,6 +301,11 @@ read_json(struct tracing *tracing, struct origin *origin, GError **error)
 	return true;
 }
 
+/* Which gaps leave flows out of an archive; what a collector missed, or was told late, is in it. */
+static const bool leaves_out[GAP_KINDS] = {
+	[GAP_OVERRUN] = true, [GAP_FUSE] = true, [GAP_AWAY] = true, [GAP_ARCHIVE] = true,
+};
+
 /* Scans are of one archive each. */
 static void
 take_gap(const struct gap *gap, size_t path G_GNUC_UNUSED, void *data)
@@ -308,7 +313,7 @@ take_gap(const struct gap *gap, size_t path G_GNUC_UNUSED, void *data)
 	struct tracing *tracing = data;
 	const struct trace_hole hole = { .first = gap->first, .last = gap->last, .router = G_MAXUINT };
 
-	if (!tracing->wanted && !*gap->collector && gap->kind != GAP_POOL)
+	if (!tracing->wanted && gap->kind < GAP_KINDS && leaves_out[gap->kind])
 		g_array_append_val(tracing->holes, hole);
 }
 

@@ -582,6 +582,30 @@ test_uniflows(void)
 		expect_uniflows(i & 1, i & 2);
 }
 
+/* Of two records of one moment the ports tell nothing, but another router does. */
+static void
+test_small_ports(void)
+{
+	struct world world;
+	size_t n_paths;
+
+	for (unsigned i = 0; i < 4; i++) {
+		setup(&world);
+		const struct flow a = at_a(&world, 0, 20, 40002, 1169), b = at_b(&world, 0, 1169, 1170);
+		record(&world, A, i & 1 ? a : uniflow(&a, false, i & 2));
+		if (!(i & 1))
+			record(&world, A, uniflow(&a, true, i & 2));
+		record(&world, B, uniflow(&b, false, i & 2));
+		record(&world, B, uniflow(&b, true, i & 2));
+		const struct trace_path *path = solve(&world, &n_paths);
+		CU_ASSERT_EQUAL(n_paths, 1);
+		CU_ASSERT_EQUAL(path->n_hops, 2);
+		for (unsigned k = 0; k < path->n_hops; k++)
+			CU_ASSERT_EQUAL(path->hop[k]->flow.reply.octets, 4000);
+		teardown(&world);
+	}
+}
+
 /* Later use of the tuple by an exporter that does not number its flows. */
 static void
 test_foreign_reuse(void)
@@ -845,6 +869,7 @@ main(void)
 		{ "routers that do not translate", test_unchanged },
 		{ "records add up", test_records },
 		{ "uniflows of other exporters", test_uniflows },
+		{ "uniflows between small ports", test_small_ports },
 		{ "a tuple used again at another exporter", test_foreign_reuse },
 		{ "no more than was asked", test_asked },
 		{ "clocks that cannot be measured", test_clocks_not_measured },

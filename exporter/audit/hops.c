@@ -188,8 +188,16 @@ is_request(const struct hop *record)
 	return record->flow.protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) && type == (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO);
 }
 
+/* Whether the times of two records, or what they say, leave open who asked. */
+static bool
+is_open(const struct hop *record, const struct hop *other)
+{
+	return record->way != other->way && record->flow.start == other->flow.start && !is_request(record) &&
+	       !is_request(other) && record->flow.original.biflow_direction == other->flow.original.biflow_direction;
+}
+
 /* Whether the record rather than the other has the direction of the questions: if neither says so, that of whoever
- * spoke first; of one moment, of whoever spoke to the smaller port, which is the service's. */
+ * spoke first; of one moment, of whoever spoke to the smaller port, which mostly is the service's. */
 static bool
 asks(const struct hop *record, const struct hop *other)
 {
@@ -275,11 +283,106 @@ add_up(const struct hop *records, guint n, const struct hop *asking)
 	return hop;
 }
 
+/* Linux takes the ports of those who ask from here on. */
+enum { EPHEMERAL = 32768 };
+
+static bool
+is_clear(const struct side *original)
+{
+	return original->destination_port < EPHEMERAL && original->source_port >= EPHEMERAL;
+}
+
+/* The first record that leaves open whether it asked or the other did. */
+static void
+note_rival(struct hop *hop, const struct hop *records, guint n, const struct hop *asking)
+{
+	for (guint i = 0; i < n && !hop->doubt; i++)
+		if (is_open(asking, &records[i])) {
+			hop->doubt = is_clear(&hop->flow.original) ? 1 : 2;
+			hop->other_way = records[i].way;
+		}
+}
+
+/* What other routers say of who asked */
+
+/* Hashes of tuples, by hops with less doubt: with which packets left routers, and with which they came. */
+struct said {
+	GHashTable *left;
+	GHashTable *came;
+};
+
+static void
+listen_to(struct said *said, const struct hop *all, guint n, uint8_t doubt)
+{
+	for (guint i = 0; i < n; i++) {
+		const struct tuple before = tuple_before(&all[i].flow), after = tuple_after(&all[i].flow);
+		if (all[i].doubt >= doubt)
+			continue;
+		g_hash_table_add(said->came, (gpointer)(uintptr_t)tuple_hash(&before));
+		g_hash_table_add(said->left, (gpointer)(uintptr_t)tuple_hash(&after));
+	}
+}
+
+static bool
+is_known(const struct said *said, const struct flow *flow)
+{
+	const struct tuple before = tuple_before(flow), after = tuple_after(flow);
+
+	return g_hash_table_contains(said->left, (gpointer)(uintptr_t)tuple_hash(&before)) ||
+	       g_hash_table_contains(said->came, (gpointer)(uintptr_t)tuple_hash(&after));
+}
+
+static void
+swap_counts(struct flow *flow)
+{
+	const struct side was = flow->original;
+
+	flow->original.octets = flow->reply.octets;
+	flow->original.packets = flow->reply.packets;
+	flow->reply.octets = was.octets;
+	flow->reply.packets = was.packets;
+}
+
+static struct flow
+other_way_round(const struct hop *hop)
+{
+	struct flow flow = hop->flow;
+	struct ends ends = turned(&flow, hop->way);     /* as it was to compare */
+
+	take_ends(&flow, &ends);
+	ends = turned(&flow, hop->other_way);
+	take_ends(&flow, &ends);
+	swap_counts(&flow);
+	return flow;
+}
+
+/* Hops with at least so much doubt believe those with less. */
+static void
+believe_others(struct hop *all, guint n, uint8_t doubt)
+{
+	struct said said = {
+		g_hash_table_new(g_direct_hash, g_direct_equal), g_hash_table_new(g_direct_hash, g_direct_equal),
+	};
+
+	listen_to(&said, all, n, doubt);
+	for (guint i = 0; i < n; i++) {
+		if (all[i].doubt < doubt)
+			continue;
+		const struct flow other = other_way_round(&all[i]);
+		const bool turn = !is_known(&said, &all[i].flow) && is_known(&said, &other);
+		all[i].flow = turn ? other : all[i].flow;
+		all[i].doubt = turn ? 0 : all[i].doubt;
+	}
+	g_hash_table_unref(said.left);
+	g_hash_table_unref(said.came);
+}
+
 void
 hops_settle(struct hops *hops)
 {
 	struct hop *all = (struct hop *)(void *)hops->hop->data;
 	guint kept = 0;
+	uint8_t doubt = 0;
 
 	g_array_sort(hops->hop, compare_hops);
 	for (guint from = 0, to; from < hops->hop->len; from = to) {
@@ -289,9 +392,14 @@ hops_settle(struct hops *hops)
 			asking = asks(asking, &all[to]) ? asking : &all[to];
 			end = MAX(end, all[to].flow.end);
 		}
-		all[kept++] = add_up(&all[from], to - from, asking);
+		struct hop hop = add_up(&all[from], to - from, asking);
+		note_rival(&hop, &all[from], to - from, asking);
+		doubt = MAX(doubt, hop.doubt);
+		all[kept++] = hop;
 	}
 	g_array_set_size(hops->hop, kept);
+	for (uint8_t level = 1; level <= doubt; level++)
+		believe_others(all, kept, level);
 }
 
 const struct hop *

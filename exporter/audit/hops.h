@@ -13,8 +13,8 @@
 
 /* A flow as one router knows it. The records of a flow add up to it; so do the uniflows of its two directions, also
  * those of exporters that do not number their flows: of these, records of one tuple with no more than HOPS_IDLE between
- * them are one flow, and whoever spoke first is the initiator. A uniflow of the answers may have the tuples of the
- * answers, or those of the questions mirrored. */
+ * them are one flow, and whoever spoke first is the initiator; of one moment, whoever other routers know as that. A
+ * uniflow of the answers may have the tuples of the answers, or those of the questions mirrored. */
 struct hop {
 	struct flow flow;           /* start and end are of the whole flow */
 	const char *initiator;      /* names, owned by the hops; NULL: not known */
@@ -25,7 +25,9 @@ struct hop {
 	uint32_t records;
 	bool asked;                 /* the question was about it */
 	bool foreign;               /* its exporter says no more than addresses, counters and times */
-	uint8_t way;                /* how the ends of a record were turned, to compare */
+	uint8_t doubt;              /* 1: nothing but ports told who asked; 2: and these tell little */
+	uint8_t way;                /* how the ends were turned, to compare records; other_way: for who else may have asked */
+	uint8_t other_way;
 };
 
 enum {
