@@ -128,6 +128,7 @@ static const struct command {
 	{ "who", peerflow_who, "Say who held an address and port at a time" },
 	{ "live", peerflow_live, "Show flows as they end" },
 	{ "flows", peerflow_flows, "Show archived flows" },
+	{ "top", peerflow_top, "Show who or what was busiest" },
 	{ "trace", peerflow_trace, "Follow connections through several routers" },
 	{ "status", peerflow_status, "Show how the daemon is, and what was lost" },
 	{ "hints", peerflow_hints, "Print what a collector needs to show all there is" },

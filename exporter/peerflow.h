@@ -17,6 +17,7 @@
 bool peerflow_flows(int argc, char **argv, GError **error);
 bool peerflow_trace(int argc, char **argv, GError **error);
 bool peerflow_live(int argc, char **argv, GError **error);
+bool peerflow_top(int argc, char **argv, GError **error);
 bool peerflow_status(int argc, char **argv, GError **error);
 bool peerflow_hints(int argc, char **argv, GError **error);
 bool peerflow_who(int argc, char **argv, GError **error);

@@ -122,6 +122,18 @@ peerflow_archive_scan(const struct peerflow_archive *archive, const struct scan_
 	return scan_open(&options, error);
 }
 
+struct scan *
+peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, GError **error)
+{
+	g_autofree struct query_address *wanted = NULL;
+	const size_t n = query_addresses(query, &wanted);
+	g_autofree struct scan_address *addresses = g_new0(struct scan_address, n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		addresses[i] = (struct scan_address){ wanted[i].address, wanted[i].family };
+	return peerflow_archive_scan(archive, &(struct scan_options){ .addresses = addresses, .n_addresses = n }, error);
+}
+
 bool
 peerflow_archive_whole(const struct scan *scan, GError **error)
 {

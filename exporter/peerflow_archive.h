@@ -9,6 +9,7 @@
 
 #include "archive/scan.h"
 #include "audit/print.h"
+#include "audit/query.h"
 
 /* Which archives a command looks into and which time of them: what all commands that do have in common. */
 
@@ -57,6 +58,10 @@ bool peerflow_archive_prepare(struct peerflow_archive *archive, GError **error);
  * standard error as it is met. */
 struct scan *peerflow_archive_scan(const struct peerflow_archive *archive, const struct scan_options *rest,
                                    GError **error);
+
+/* The same for whoever asks a query: the addresses it names are looked up in the index. The flows that come may still be
+ * others. */
+struct scan *peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, GError **error);
 
 /* For the end of a command: false, with error set (EX_DATAERR), if something could not be read. */
 bool peerflow_archive_whole(const struct scan *scan, GError **error);

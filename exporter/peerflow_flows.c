@@ -219,21 +219,6 @@ begin_output(struct run *run, GError **error)
 	return !g_strcmp0(run->flows->format, "ipfix") ? begin_rewrite(run, error) : begin_printer(run, error);
 }
 
-/* The addresses that somebody asks for are looked up in the archive's index. */
-static bool
-begin_scan(struct run *run, GError **error)
-{
-	g_autofree struct query_address *wanted = NULL;
-	const size_t n = query_addresses(run->query, &wanted);
-	g_autofree struct scan_address *addresses = g_new0(struct scan_address, n + 1);
-
-	for (size_t i = 0; i < n; i++)
-		addresses[i] = (struct scan_address){ wanted[i].address, wanted[i].family };
-	run->scan = peerflow_archive_scan(&run->flows->archive,
-	                                  &(struct scan_options){ .addresses = addresses, .n_addresses = n }, error);
-	return run->scan;
-}
-
 static bool
 begin_order(struct run *run, GError **error)
 {
@@ -248,8 +233,8 @@ flows_run(const struct flows *flows, GError **error)
 {
 	g_auto(run_t) run = { .flows = flows, .text = g_string_new(NULL), .join = flows->join ? join_new() : NULL };
 
-	if (!(run.query = peerflow_query(flows->words, error)) || !begin_order(&run, error) || !begin_scan(&run, error)
-	    || !begin_output(&run, error))
+	if (!(run.query = peerflow_query(flows->words, error)) || !begin_order(&run, error)
+	    || !(run.scan = peerflow_archive_ask(&flows->archive, run.query, error)) || !begin_output(&run, error))
 		return false;
 	return (run.order ? stream_ordered(&run, error) : stream(&run, error)) && peerflow_archive_whole(run.scan, error);
 }
