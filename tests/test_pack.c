@@ -29,7 +29,8 @@ plain_of(unsigned blocks)
 	for (unsigned i = 0; i < blocks * BLOCK_MESSAGES; i++) {
 		const uint32_t sequence = id;
 		for (unsigned j = 0; j < MESSAGE_RECORDS; j++) {
-			record[j] = (struct ipfix_record){ .id = ++id, .start = id, .end = id + 5,
+			id++;
+			record[j] = (struct ipfix_record){ .id = id, .start = id, .end = id + 5,
 			                                   .address = { id % 1000, i / BLOCK_MESSAGES, 5, id % 77 } };
 		}
 		ipfix_message(plain, i % BLOCK_MESSAGES == 0, sequence, record, MESSAGE_RECORDS);

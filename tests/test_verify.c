@@ -144,7 +144,6 @@ static void
 test_expired(void)
 {
 	const struct store_options options = { .directory = directory, .max_size = 1 };
-	g_autofree char *saved = NULL;
 
 	run("rm -rf ../kept && cp -a . ../kept");
 	struct store *store = store_open(&options, NULL);

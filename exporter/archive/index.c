@@ -628,11 +628,12 @@ add_filter(struct index_maker *maker)
 	const guint before = maker->filters->len;
 
 	block->filter = before;
+	if (!maker->n_keys)
+		return;
 	block->filter_octets = (maker->n_keys * KEY_BITS + 7) / 8;
 	g_byte_array_set_size(maker->filters, before + block->filter_octets);
 	uint8_t *filter = maker->filters->data + before;
-	if (block->filter_octets)
-		memset(filter, 0, block->filter_octets);
+	memset(filter, 0, block->filter_octets);
 	for (size_t i = 0; i < maker->room; i++)
 		if (maker->key[i])
 			filter_add(filter, block->filter_octets, maker->key[i]);
@@ -651,7 +652,6 @@ index_end_block(struct index_maker *maker, uint64_t offset, uint64_t packed, uin
 		block->first = 0;
 		block->last = UINT64_MAX;
 		maker->n_keys = 0;
-		memset(maker->key, 0, maker->room * sizeof *maker->key);
 	}
 	add_filter(maker);
 	g_array_append_val(maker->blocks, *block);
@@ -685,8 +685,10 @@ index_print(const struct index_maker *maker, uint64_t offset, GByteArray *out)
 	g_byte_array_append(out, (const guint8 *)content_magic, sizeof content_magic);
 	put32(out, n);
 	put32(out, index_sum(rows->data, rows->len));
-	g_byte_array_append(out, rows->data, rows->len);
-	g_byte_array_append(out, maker->filters->data, maker->filters->len);
+	if (rows->len)
+		g_byte_array_append(out, rows->data, rows->len);
+	if (maker->filters->len)
+		g_byte_array_append(out, maker->filters->data, maker->filters->len);
 	put32(out, length);
 	put32(out, FOOTER_MAGIC);
 }
