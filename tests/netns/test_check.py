@@ -4,8 +4,11 @@
 
     sudo tests/netns/test_check.py [CASE ...]     PEERFLOWD: the program, if not build/peerflowd"""
 
+import hashlib
 import json
 import re
+import struct
+import subprocess
 import sys
 
 import lib
@@ -177,7 +180,67 @@ def tunnel(checks, lab):
                 in said["names from wireguard"][1] and status == 1, f"got {said['names from wireguard']}")
 
 
-CASES = (well, wrong, modes, told, tunnel)
+class Archive:
+    """Files with a chain, by the words of chain.h and not by its code."""
+
+    def __init__(self, directory):
+        self.directory, self.head, self.lines = directory, "0" * 64, []
+        directory.mkdir()
+
+    def add(self, number, *words):
+        line = " ".join((f"{number:06}", self.name(number), *words)) + " "
+        self.head = hashlib.sha256((self.head + line).encode()).hexdigest()
+        self.lines.append(line + self.head)
+        (self.directory / "chain").write_text("\n".join(self.lines) + "\n", encoding="ascii")
+
+    @staticmethod
+    def name(number):
+        return f"flows-20261122T14{number:02}00Z-{number:06}.ipfix"
+
+    def keep(self, number):
+        octets = struct.pack("!HHIII", 10, 16, 1700000000, 0, 7) * number
+        (self.directory / self.name(number)).write_bytes(octets)
+        self.add(number, str(len(octets)), hashlib.sha256(octets).hexdigest())
+
+    def check(self, *options):
+        done = subprocess.run([stand.PEERFLOW, "check", "--archive", self.directory, *options], capture_output=True,
+                              text=True, check=False)
+        return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def archived(checks, lab):
+    """An archive, and what somebody may do to it."""
+    archive = Archive(lab.directory / "kept")
+    for number in (1, 2, 3):
+        archive.keep(number)
+    (archive.directory / archive.name(1)).unlink()
+    archive.add(1, "expired", "age")
+    middle = archive.head
+    archive.keep(4)
+    sound = [f"ok     {archive.directory}: 3 files with 144 octets of messages, 1 more expired, 0 open",
+             f"       head of the chain {archive.head}"]
+    checks.equal("sound", (0, sound, ""), archive.check())
+    checks.equal("with a head of the log", (0, sound, ""), archive.check("--head", middle))
+    status, lines, _ = archive.check("--head", "1" * 64)
+    checks.equal("with one that never was", (65, f"wrong  chain: {'1' * 64} is not in it: what led to it was removed or "
+                                             "changed"), (status, lines[0]))
+    path = archive.directory / archive.name(3)
+    octets = path.read_bytes()
+    path.write_bytes(octets[:16] + b"\x00\x09" + octets[18:])
+    status, lines, errors = archive.check()
+    checks.equal("an octet is another", (65, [f"wrong  {path.name}: octet 16: not an IPFIX message",
+                                              f"wrong  {path.name}: was changed: its sum is not the one it had when it was "
+                                              "closed"]), (status, lines[:2]))
+    checks.equal("how many", "peerflow check: 2 things are wrong\n", errors)
+    path.unlink()
+    status, lines, errors = archive.check()
+    checks.equal("it is gone", (65, f"wrong  {path.name}: is not there: somebody removed it"), (status, lines[0]))
+    checks.equal("one", "peerflow check: 1 thing is wrong\n", errors)
+    (archive.directory / "chain").unlink()
+    checks.equal("no chain", (66, []), archive.check()[:2])
+
+
+CASES = (well, wrong, modes, told, tunnel, archived)
 
 if __name__ == "__main__":
     sys.exit(stand.run(CASES))
