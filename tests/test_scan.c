@@ -257,6 +257,34 @@ test_index(void)
 	remove_directory();
 }
 
+/* A gap record tells of any time, and of whoever is missing: a block that has one is read by who wants to know, though no
+ * flow in it is asked for. */
+static void
+test_gaps(void)
+{
+	static const struct scan_address nobody = { { .v4 = { 192, 0, 2, 77 } }, 4 };
+	g_autoptr(GByteArray) octets = stream_of("archive", TRAIT_BIFLOW, 8000, FLOWS, SEED);
+	char *paths[] = { directory, NULL };
+	const struct scan_options deaf = { .paths = paths, .last = UINT64_MAX, .addresses = &nobody, .n_addresses = 1,
+	                                   .enterprise = STREAM_ENTERPRISE };
+	struct scan_record record;
+
+	make_directory();
+	write_packed(NAME(1) ".zst", octets);
+	const struct result wanted = scan_with(deaf, NULL);
+	CU_ASSERT_EQUAL(wanted.gaps, 1);
+	CU_ASSERT_EQUAL(wanted.flows, 0);
+	CU_ASSERT_EQUAL(wanted.troubles, 0);
+	const struct result later = scan_with((struct scan_options){ .first = stream_start + 5001, .last = UINT64_MAX,
+	                                                             .addresses = &nobody, .n_addresses = 1 }, NULL);
+	CU_ASSERT_EQUAL(later.gaps, 0);
+	g_autoptr(scan_t) scan = scan_open(&deaf, NULL);
+	CU_ASSERT_FALSE(scan_next(scan, &record));
+	CU_ASSERT_EQUAL(scan_statistics(scan)->blocks, 0);
+	CU_ASSERT_EQUAL(scan_statistics(scan)->records, 0);
+	remove_directory();
+}
+
 /* Whatever octet of a plain file is damaged, flows of the other messages are shown, and none has another's name. */
 static void
 test_damaged_plain(void)
@@ -496,6 +524,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "a directory", test_directory },
 		{ "what an index spares", test_index },
+		{ "gaps that an index does not hide", test_gaps },
 		{ "any octet damaged", test_damaged_plain },
 		{ "the same of compressed octets", test_damaged_packed },
 		{ "and of an index", test_damaged_index },

@@ -572,6 +572,8 @@ may_matter(const struct block_reader *reader, struct index *index, size_t i)
 	const struct scan_options *options = reader->options;
 	const struct index_block *row = index_block(index, i);
 
+	if (row->gaps && options->gap)
+		return row->plain;
 	if (!row->plain || !index_may_overlap(index, i, options->first, options->last))
 		return false;
 	for (size_t n = 0; n < options->n_addresses; n++)

@@ -24,6 +24,8 @@ enum {
 	LEAST_KEYS = 1024,          /* a power of two */
 };
 
+#define GAPS (UINT64_C(1) << 63)        /* of a row's records */
+
 static const char content_magic[8] = "PFINDEX1";
 
 static uint32_t
@@ -194,7 +196,8 @@ take_row(struct index_block *block, const uint8_t *row)
 		.offset = get64(row),
 		.packed = get64(row + 8),
 		.plain = get64(row + 16),
-		.records = get64(row + 24),
+		.records = get64(row + 24) & ~GAPS,
+		.gaps = get64(row + 24) & GAPS,
 		.first = get64(row + 32),
 		.last = get64(row + 40),
 		.filter = get64(row + 48),
@@ -331,7 +334,7 @@ index_filter_is_damaged(struct index *index, size_t i)
 /* Making. */
 
 /* What the index wants of a record. */
-enum wanted { NOTHING, ADDRESS4, ADDRESS6, START, END };
+enum wanted { NOTHING, ADDRESS4, ADDRESS6, START, END, GAP };
 
 static const struct wanted_element {
 	uint16_t element;
@@ -350,11 +353,13 @@ static const struct wanted_element {
 	{ 152, 8, START, false },
 	{ 153, 8, END, false },
 	{ 1016, 8, END, true },     /* conntrackStopMilliseconds */
+	{ 1031, 1, GAP, true },     /* gapKind */
 };
 
 struct layout {
 	int64_t key;                /* Observation Domain and template id */
 	bool options;
+	bool gaps;                  /* options data that tell of gaps */
 	bool known;                 /* it has a start and an end, and each address as we expect it */
 	uint16_t shortest;          /* octets of the shortest record */
 	uint16_t n;
@@ -456,6 +461,8 @@ add_field(struct index_maker *maker, uint8_t what, const uint8_t *octets)
 		add_address(maker, what == ADDRESS4 ? 4 : 6, octets);
 		return;
 	}
+	if (what != START && what != END)
+		return;
 	memcpy(&time, octets, sizeof time);
 	time = GUINT64_FROM_BE(time);
 	if (what == START)
@@ -524,6 +531,7 @@ add_records(struct index_maker *maker, uint32_t domain, uint16_t id, struct span
 
 	if (!layout || (!layout->options && !layout->known))
 		return false;
+	maker->now.gaps |= layout->gaps;
 	while (!layout->options && has(set, layout->shortest))
 		if (!add_record(maker, layout, set))
 			return false;
@@ -558,6 +566,7 @@ take_fields(struct layout *layout, struct span *set)
 		layout->field[i].octets = octets;
 		layout->field[i].what = found ? found->what : NOTHING;
 		good &= !found || found->octets == octets;
+		layout->gaps |= layout->options && found && found->what == GAP;
 		starts += found && found->what == START;
 		ends += found && found->what == END;
 		shortest += octets == LENGTH_VARIES ? 1 : octets;
@@ -661,8 +670,8 @@ index_end_block(struct index_maker *maker, uint64_t offset, uint64_t packed, uin
 static void
 print_row(GByteArray *out, const struct index_block *block, uint64_t filters)
 {
-	const uint64_t numbers[] = { block->offset, block->packed, block->plain, block->records, block->first, block->last,
-	                             filters + block->filter };
+	const uint64_t numbers[] = { block->offset, block->packed, block->plain, block->records | (block->gaps ? GAPS : 0),
+	                             block->first, block->last, filters + block->filter };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++)
 		put64(out, numbers[i]);

@@ -44,6 +44,7 @@ struct index_block {
 	uint64_t filter;            /* offset of its filter in the file */
 	uint32_t filter_octets;     /* zero: there is none, and any address may be in it */
 	uint32_t filter_sum;        /* index_sum of it */
+	bool gaps;                  /* gap records are in it, which tell of any time; in the file bit 63 of records */
 };
 
 /* A block of which not everything could be understood has a first of zero, a last of UINT64_MAX and no filter. */
