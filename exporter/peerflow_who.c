@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive/file.h"
 #include "audit/answer.h"
 #include "audit/holder.h"
 #include "audit/when.h"
@@ -35,7 +36,8 @@ struct who {
 	struct holders *holders;
 	GArray *holes;                  /* struct hole */
 	GPtrArray *doubts;              /* sentences that concern every answer */
-	uint64_t earliest;              /* of the archive's records, ms since 1970; zero: there are none */
+	GArray *begins;                 /* uint64_t, of each archive: ms since 1970, or zero: not known */
+	uint64_t earliest;              /* of all records, ms since 1970; zero: there are none */
 	uint64_t latest;
 	uint64_t troubles;
 };
@@ -49,6 +51,7 @@ who_clear(struct who *who)
 	g_free(who->format_name);
 	g_clear_pointer(&who->questions, g_array_unref);
 	g_clear_pointer(&who->holes, g_array_unref);
+	g_clear_pointer(&who->begins, g_array_unref);
 	g_clear_pointer(&who->doubts, g_ptr_array_unref);
 	holders_free(who->holders);
 }
@@ -164,24 +167,36 @@ is_hole(const struct gap *gap)
 	return !gap->collector[0] && gap->kind != GAP_POOL && gap->kind != GAP_RESET_COUNTERS;
 }
 
-/* A gap that grew is told again. */
+/* Of a gap that grows the archive has each piece. */
+static bool
+grow(struct hole *hole, const struct hole *piece)
+{
+	struct gap *gap = &hole->gap;
+
+	if (hole->path != piece->path || gap->kind != piece->gap.kind || piece->gap.first > gap->last
+	    || piece->gap.last < gap->first)
+		return false;
+	gap->first = MIN(gap->first, piece->gap.first);
+	gap->last = MAX(gap->last, piece->gap.last);
+	gap->flows += piece->gap.flows;
+	gap->packets += piece->gap.packets;
+	gap->octets += piece->gap.octets;
+	gap->unknown |= piece->gap.unknown;
+	return true;
+}
+
 static void
 on_gap(const struct gap *gap, size_t path, void *data)
 {
 	struct who *who = data;
-	const struct hole fresh = { *gap, path };
+	const struct hole piece = { *gap, path };
 
 	if (!is_hole(gap))
 		return;
-	for (guint i = 0; i < who->holes->len; i++) {
-		struct hole *hole = &g_array_index(who->holes, struct hole, i);
-		if (hole->path != path || hole->gap.kind != gap->kind || hole->gap.first != gap->first)
-			continue;
-		if (gap->last >= hole->gap.last)
-			*hole = fresh;
-		return;
-	}
-	g_array_append_val(who->holes, fresh);
+	for (guint i = who->holes->len; i; i--)
+		if (grow(&g_array_index(who->holes, struct hole, i - 1), &piece))
+			return;
+	g_array_append_val(who->holes, piece);
 }
 
 static gint
@@ -288,9 +303,35 @@ look_for_rest(struct who *who, GError **error)
 	return scan;
 }
 
+/* When the oldest file began; before that, flows may have ended of which nothing is kept. Starts of records do not tell:
+ * a flow in the oldest file may have lasted for days. */
+static uint64_t
+begin_of(const char *path)
+{
+	g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+	g_autofree char *base = g_path_get_basename(path);
+	struct file_name oldest = { .number = UINT64_MAX }, name;
+
+	for (const char *text = base; text; text = directory ? g_dir_read_name(directory) : NULL)
+		if (file_name_parse(text, &name) && name.number < oldest.number)
+			oldest = name;
+	return oldest.begin;
+}
+
+static void
+find_begins(struct who *who)
+{
+	who->begins = g_array_new(false, false, sizeof(uint64_t));
+	for (char *const *path = who->archive.paths; *path; path++) {
+		const uint64_t begin = begin_of(*path);
+		g_array_append_val(who->begins, begin);
+	}
+}
+
 static bool
 look_into_archive(struct who *who, GError **error)
 {
+	find_begins(who);
 	if (who->archive.own && !g_file_test(who->archive.paths[0], G_FILE_TEST_EXISTS)) {
 		g_ptr_array_add(who->doubts, g_strdup_printf("there is no archive %s: only flows that are not over yet are known",
 		                                             who->archive.paths[0]));
@@ -321,9 +362,18 @@ doubt(GPtrArray *doubts, const char *text, uint64_t first, uint64_t last)
 static void
 doubt_period(const struct who *who, const struct holder_question *question, GPtrArray *doubts)
 {
-	if (who->earliest && question->first < who->earliest)
-		doubt(doubts, "the archive does not reach back so far; it begins", who->earliest, who->earliest);
-	else if (who->latest && !who->archive.own && question->last > who->latest)
+	bool known = false;
+
+	for (guint i = 0; i < who->begins->len; i++) {
+		const uint64_t begin = g_array_index(who->begins, uint64_t, i);
+		g_autofree char *text = g_strdup_printf("%s does not reach back so far; it begins", who->archive.paths[i]);
+		known |= begin;
+		if (question->first < begin)
+			doubt(doubts, text, begin, begin);
+	}
+	if (!known && who->earliest && question->last < who->earliest)
+		doubt(doubts, "the archive has nothing of so early a time; it begins", who->earliest, who->earliest);
+	if (who->latest && !who->archive.own && question->last > who->latest)
 		doubt(doubts, "the archive has nothing of so late a time; it ends", who->latest, who->latest);
 }
 

@@ -62,10 +62,14 @@ class World:
         peers.write_text("".join(f"{a} {name} user={name}@example.org\n" for a, name in PEERS.items())
                          + f"{SERVER} db\n", encoding="utf-8")
         text = self.where.configuration([], conntrack=f"flows = all\n{conntrack}", netbird=NAMES.format(peers=peers))
-        self.daemon = stand.Daemon(lab, self.where.router, text)
-        self.archive = f"{self.daemon.run}-state/archive"
+        self.configuration = text.replace("@RUN@", str(lab.directory / "run")) + "[archive]\nrotate = 10\n"
+        self.archive = lab.directory / "run-state" / "archive"
+        self.start()
         self.server = packets.opened(self.where.server, socket.SOCK_DGRAM, 0, SERVER, PORT)
         self.server.setsockopt(socket.SOL_SOCKET, stand.SO_RCVBUFFORCE, 8 << 20)
+
+    def start(self):
+        self.daemon = stand.Daemon(self.lab, self.where.router, self.configuration)
 
     def peer(self, address, port):
         return packets.opened(self.where.client, socket.SOCK_DGRAM, 0, address, port)
@@ -280,5 +284,55 @@ def joined(checks, lab):
     checks.equal("CSV: fields", set(), {key for row in rows for key in row if key is None})
 
 
+def incomplete(checks, lab):
+    """Nobody is an answer for times of which there is a record: before the first, after the last, and while the daemon was
+    away, it says that there may have been somebody."""
+    world = World(lab, conntrack="active-timeout = 2")
+    with world.peer("10.20.0.20", 40000) as one:
+        one.sendto(b"10.20.0.20:40000", (SERVER, PORT))
+        serve(world, 1)
+        world.flush()
+        world.wait_archived(1)
+        began = time.time()
+        lib.wait_until(lambda: time.time() >= int(began) + 1, 5, "the first second is over")
+        one.sendto(b"10.20.0.20:40000", (SERVER, PORT))
+        port, = serve(world, 1)
+        known = int(time.time())
+        world.flush()
+        world.wait_archived(2)
+        time.sleep(4)
+        checks.equal("stopped", 0, world.daemon.stop())
+        one.sendto(b"10.20.0.20:40000", (SERVER, PORT))
+        away_port, = serve(world, 1)
+        away = int(time.time())
+        world.flush()
+        time.sleep(1)
+        world.start()
+        world.daemon.program.wait_for("did not run")
+        one.sendto(b"10.20.0.20:40000", (SERVER, PORT))
+        serve(world, 1)
+        world.flush()
+        world.wait_archived(3)
+
+    def doubts(at, asked, *options):
+        status, printed, _ = world.ask("--format", "json", *options, "--at", at, f"{OUTSIDE}:{asked}")
+        answer = json.loads(printed)
+        return status, len(answer["answers"]), [text.split(" (")[0] for text in answer["incomplete"]]
+    lib.wait_until(lambda: doubts(away, away_port)[2], 20, "the archive says that the daemon was away")
+    checks.equal("a time that is known", (0, 1, []), doubts(known, port))
+    status, found, why = doubts(away, away_port)
+    checks.equal("while it was away: nobody", (1, 0), (status, found))
+    checks.true("while it was away: why", len(why) == 1 and why[0].startswith("peerflow did not run"), why)
+    checks.equal("before the first", (1, 0, [f"{world.archive} does not reach back so far; it begins"]),
+                 doubts(known - 3600, port))
+    time.sleep(2)
+    checks.equal("after the last, of an archive that may be a copy",
+                 (1, 0, ["the archive has nothing of so late a time; it ends"]),
+                 doubts("now", port, "--archive", world.archive))
+    checks.equal("after the last, of the daemon's", (1, 0, []), doubts("now", port))
+    text = world.ask("--at", away, f"{OUTSIDE}:{away_port}")[1]
+    checks.true("in words", "  nobody\n  may be incomplete: peerflow did not run" in text, text)
+
+
 if __name__ == "__main__":
-    sys.exit(stand.run([reused, live, shared, joined]))
+    sys.exit(stand.run([reused, live, shared, joined, incomplete]))
