@@ -44,6 +44,7 @@ struct store {
 	struct store_memory own_memory; /* if the options have none */
 	struct store_memory *memory;
 	int fd;                     /* of the open file, or -1 */
+	char *path;                 /* of the open file, so that a write allocates nothing; NULL: none was open yet */
 	struct file_name name;
 	uint64_t offset;
 	GChecksum *sum;
@@ -124,10 +125,10 @@ static bool
 open_part(struct store *store)
 {
 	store->name = (struct file_name){ g_get_real_time() / SECOND * 1000, shelf_number(store->shelf), FILE_PART };
-	g_autofree char *path = shelf_path(store->shelf, &store->name);
-
+	g_free(store->path);
+	store->path = shelf_path(store->shelf, &store->name);
 	/* Anything of that name is ours, and empty: it is in no note. */
-	store->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+	store->fd = open(store->path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
 	if (store->fd < 0)
 		return false;
 	shelf_sync(store->shelf);
@@ -223,8 +224,7 @@ write_open(struct store *store, const struct chunk *chunk)
 {
 	if (store->fd < 0 && !open_part(store))
 		return false;
-	g_autofree char *path = shelf_path(store->shelf, &store->name);
-	write_note(store, path, chunk->used, chunk->mark);
+	write_note(store, store->path, chunk->used, chunk->mark);
 	return write_octets(store, chunk);
 }
 
@@ -556,5 +556,6 @@ store_close(struct store *store)
 	g_cond_clear(&store->work);
 	g_cond_clear(&store->closed);
 	g_free(store->directory);
+	g_free(store->path);
 	g_free(store);
 }
