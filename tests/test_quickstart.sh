@@ -156,9 +156,9 @@ test_demo()
 {
 	ok "--demo ends well" attempt 0 env PATH="$work/bin:$PATH" packaging/quickstart --demo
 	ok "--demo: the connection at router A" \
-		says "router A saw 10.20.0.20:40002 -> 10.30.0.30:5432, sent on as 100.90.0.1:40002"
-	ok "--demo: the connection at router B" \
-		says "router B saw 100.90.0.1:40002 -> 10.30.0.30:5432, sent on as 10.30.0.1:40002"
+		says "router-a +10.20.0.20:40002 -> 10.30.0.30:5432 +sent 1908 B in 25, received 29.2 kB in 23"
+	ok "--demo: the connection at router B" says "router-b +100.90.0.1:40002 -> 10.30.0.30:5432 +sent 1908 B"
+	ok "--demo: who it was" says "web-a 10.20.0.20:40002 was translated to it"
 	ok "--demo: names" says "^router A +udp +alice 100.90.0.7:40002 +web-a 10.20.0.20:514"
 	ok "--demo: nothing was built again" says "^Two sites joined by a mesh"
 	ok "--demo asked for no package" [ ! -e "$work/asked" ]
