@@ -209,7 +209,9 @@ draw_flow(struct bench *bench, uint64_t n)
 	flow.original.ingress = 5;
 	flow.original.egress = 2;
 	flow.original.biflow_direction = 1;
-	flow.flow_id = draw(bench);
+	/* As the kernel's id and the birth make it: by the birth it is known that this is all of the flow. */
+	flow.id = draw(bench);
+	flow.flow_id = (uint64_t)flow.id << 32 ^ (flow.born & UINT32_MAX);
 	return flow;
 }
 
