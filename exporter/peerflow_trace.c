@@ -206,7 +206,9 @@ list_origins(char *const *paths)
 
 	g_array_set_clear_func(origins, clear_origin);
 	for (; *paths; paths++) {
-		struct origin origin = { .path = g_strdup(*paths), .label = label_of(*paths), .json = import_is_json(*paths) };
+		const struct origin origin = {
+			.path = g_strdup(*paths), .label = label_of(*paths), .json = import_is_json(*paths),
+		};
 		g_array_append_val(origins, origin);
 	}
 	tell_apart(origins);
@@ -378,7 +380,8 @@ read_archive(struct tracing *tracing, struct origin *origin, const struct wants 
 	const struct peerflow_archive *archive = &tracing->request->archive;
 	char *const paths[] = { origin->path, NULL };
 	struct scan_options options = {
-		.paths = paths, .enterprise = archive->enterprise, .trouble = tell_trouble, .gap = take_gap, .data = tracing,
+		.paths = paths, .enterprise = archive->enterprise,
+		.trouble = tell_trouble, .gap = take_gap, .data = tracing,
 		.first = archive->first > tracing->slack ? archive->first - tracing->slack : 0,
 		.last = archive->last < UINT64_MAX - tracing->slack ? archive->last + tracing->slack : UINT64_MAX,
 	};
@@ -446,8 +449,8 @@ tell_clocks(const struct tracing *tracing, unsigned one, unsigned other)
 
 	if (!clock.flows)
 		return;
-	g_printerr("%s: the clock of %s is %" G_GUINT64_FORMAT ".%03us %s that of %s, by %" G_GUINT32_FORMAT " flows%s\n",
-	           g_get_prgname(), router_at(tracing, other)->name, ms / 1000, (unsigned)(ms % 1000),
+	g_printerr("%s: the clock of %s is %" G_GUINT64_FORMAT ".%03us %s that of %s, by %" G_GUINT32_FORMAT
+	           " flows%s\n", g_get_prgname(), router_at(tracing, other)->name, ms / 1000, (unsigned)(ms % 1000),
 	           clock.ms < 0 ? "behind" : "ahead of", router_at(tracing, one)->name, clock.flows,
 	           ms > tracing->slack ? ": more than --slack allows, so they are not joined" : "");
 }
@@ -495,8 +498,8 @@ answer(const struct tracing *tracing, GError **error)
 			tell_clocks(tracing, one, other);
 	if (!tracing->troubles)
 		return true;
-	g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "%" G_GUINT64_FORMAT " parts of the archives could not be read: there "
-	            "may be more than this", tracing->troubles);
+	g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "%" G_GUINT64_FORMAT " parts of the archives could not be read: "
+	            "there may be more than this", tracing->troubles);
 	return false;
 }
 
@@ -506,7 +509,10 @@ answer(const struct tracing *tracing, GError **error)
 static bool
 read_slack(const char *text, uint64_t *ms, GError **error)
 {
-	static const struct { const char *unit; unsigned ms; } units[] = { { "ms", 1 }, { "s", 1000 }, { "", 1000 }, { "m", 60000 } };
+	static const struct {
+		const char *unit;
+		unsigned ms;
+	} units[] = { { "ms", 1 }, { "s", 1000 }, { "", 1000 }, { "m", 60000 } };
 	char *unit;
 	const guint64 number = g_ascii_strtoull(text, &unit, 10);
 
@@ -515,7 +521,8 @@ read_slack(const char *text, uint64_t *ms, GError **error)
 			*ms = number * units[i].ms;
 			return true;
 		}
-	g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "--slack \"%s\": how far clocks may differ, such as 500ms, 5s or 2m", text);
+	g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "--slack \"%s\": how far clocks may differ, such as 500ms, 5s or 2m",
+	            text);
 	return false;
 }
 
@@ -526,7 +533,8 @@ prepare(struct tracing *tracing, struct request *request, GError **error)
 	tracing->slack = DEFAULT_SLACK;
 	tracing->write = request->format ? path_format(request->format) : path_table;
 	if (!tracing->write) {
-		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "unknown format \"%s\": table, json, dot or svg", request->format);
+		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "unknown format \"%s\": table, json, dot or svg",
+		            request->format);
 		return false;
 	}
 	if (request->limit < 0) {
@@ -570,8 +578,8 @@ peerflow_trace(int argc, char **argv, GError **error)
 		{ 0 },
 	};
 
-	return peerflow_options("Follows connections through several routers, by the archive of each: those that answer QUERY "
-	                        "at one of them, such as \"src host 10.20.0.20 and port 5432\". An archive is what peerflowd "
-	                        "keeps, an IPFIX file, or what nfdump -o json prints.", entries, argc, argv, error)
+	return peerflow_options("Follows connections through several routers, by the archive of each: those that answer "
+	                        "QUERY at one of them, such as \"src host 10.20.0.20 and port 5432\". An archive is what "
+	                        "peerflowd keeps, an IPFIX file, or what nfdump -o json prints.", entries, argc, argv, error)
 	       && prepare(&tracing, &request, error) && trace_run(&tracing, error);
 }

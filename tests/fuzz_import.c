@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Whatever is in the file: flows of a family, with a time and a direction, and then an end that says whether it is one. */
+/* Whatever is in the file: flows of a family, and then an end that stays one. */
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -20,6 +20,7 @@
 #define TRANSLATED "\t\"src4_xlt_ip\" : \"100.90.0.1\",\n\t\"dst4_xlt_ip\" : \"10.30.0.30\",\n" \
                    "\t\"src_xlt_port\" : \"40777\",\n\t\"dst_xlt_port\" : \"5432\",\n"
 #define TAIL "\t\"label\" : \"<none>\"\n"
+#define REST COUNTS TCP ADDRESSES TAIL "}"
 #define FLOW "{\n" HEAD TIMES COUNTS TCP ADDRESSES TRANSLATED TAIL "}\n"
 
 #define FIRST UINT64_C(1795318622909)
@@ -96,10 +97,11 @@ test_variants(void)
 {
 	static const char *const texts[] = {
 		"{" TIMES "\"proto\": 58, \"icmp_type\": 128, \"icmp_code\": 1, \"src6_addr\": \"fd20::20\", "
-		"\"dst6_addr\": \"fd30::30\", \"in_packets\": 1, \"in_bytes\": 100, \"out_packets\": 2, \"out_bytes\": 300}",
+		"\"dst6_addr\": \"fd30::30\", \"in_packets\": 1, \"in_bytes\": 100, \"out_packets\": 2, "
+		"\"out_bytes\": 300}",
 		"{" TIMES COUNTS TCP ADDRESSES "\"src4_xlt_ip\": \"0.0.0.0\", \"src_xlt_port\": \"0\"}",
-		"{\"first\": \"2026-11-22T03:37:02Z\", \"last\": \"2026-11-22T03:37:02.5Z\", " COUNTS TCP ADDRESSES TAIL "}",
-		"{\"first\": \"2026-11-22T03:37:02Z\", \"last\": \"2026-11-22T03:37:02.500Z\", " COUNTS TCP ADDRESSES TAIL "}",
+		"{\"first\": \"2026-11-22T03:37:02Z\", \"last\": \"2026-11-22T03:37:02.5Z\", " REST,
+		"{\"first\": \"2026-11-22T03:37:02Z\", \"last\": \"2026-11-22T03:37:02.500Z\", " REST,
 	};
 	g_autofree char *all = g_strjoin("\n", texts[0], texts[1], texts[2], texts[3], NULL);
 	g_autoptr(GError) error = NULL;
@@ -135,8 +137,8 @@ test_flags(void)
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
-		g_autofree char *text = g_strdup_printf("{" TIMES COUNTS "\"proto\": 6, \"tcp_flags\": \"%s\", " ADDRESSES TAIL "}",
-		                                        rows[i].flags);
+		g_autofree char *text = g_strdup_printf("{" TIMES COUNTS "\"proto\": 6, \"tcp_flags\": \"%s\", " ADDRESSES
+		                                        TAIL "}", rows[i].flags);
 		struct file file;
 		struct flow flow = { 0 };
 		open_text(&file, text);

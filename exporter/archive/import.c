@@ -180,7 +180,8 @@ take_ports(const json_t *object, struct flow *flow)
 	struct side *original = &flow->original, *reply = &flow->reply;
 
 	if (flow->protocol == IPPROTO_ICMP || flow->protocol == IPPROTO_ICMPV6) {
-		original->icmp = number_of(object, "icmp_type", UINT8_MAX) * 256 + number_of(object, "icmp_code", UINT8_MAX);
+		original->icmp = number_of(object, "icmp_type", UINT8_MAX) * 256 +
+		                 number_of(object, "icmp_code", UINT8_MAX);
 		return;
 	}
 	original->source_port = number_of(object, "src_port", UINT16_MAX);
@@ -247,7 +248,7 @@ take_flow(const json_t *object, struct flow *flow)
 static bool
 fail(struct import *import, GError **error, const char *what)
 {
-	g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "%s: object %" G_GUINT64_FORMAT ", which ends before octet %ld: %s",
+	g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "%s: object %" G_GUINT64_FORMAT ", up to octet %ld: %s",
 	            import->name, import->objects + 1, ftell(import->in), what);
 	import->over = true;
 	return false;

@@ -61,8 +61,8 @@ compare_samples(gconstpointer a, gconstpointer b)
 {
 	const struct sample *one = a, *other = b;
 	const int by[] = {
-		compare(one->key, other->key), compare(one->router, other->router), compare(one->leaving, other->leaving),
-		compare(one->flow, other->flow), compare(one->start, other->start),
+		compare(one->key, other->key), compare(one->router, other->router),
+		compare(one->leaving, other->leaving), compare(one->flow, other->flow), compare(one->start, other->start),
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(by); i++)
@@ -264,12 +264,11 @@ clocks_settle(struct clocks *clocks)
 		observe_key(observed, all, from, to);
 	}
 	for (unsigned pair = 0; pair < CLOCKS_MOST_ROUTERS * CLOCKS_MOST_ROUTERS; pair++) {
+		const unsigned one = pair / CLOCKS_MOST_ROUTERS, other = pair % CLOCKS_MOST_ROUTERS;
 		if (!observed[pair])
 			continue;
-		struct clock_difference *there = &clocks->between[pair / CLOCKS_MOST_ROUTERS][pair % CLOCKS_MOST_ROUTERS];
-		struct clock_difference *back = &clocks->between[pair % CLOCKS_MOST_ROUTERS][pair / CLOCKS_MOST_ROUTERS];
-		*there = *back = measure(observed[pair]);
-		back->ms = -back->ms;
+		clocks->between[one][other] = clocks->between[other][one] = measure(observed[pair]);
+		clocks->between[other][one].ms = -clocks->between[one][other].ms;
 		g_array_unref(observed[pair]);
 	}
 }

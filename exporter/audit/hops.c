@@ -126,8 +126,8 @@ hops_add(struct hops *hops, unsigned router, const struct flow *flow, const stru
 	};
 
 	if (hops->hop->len == HOPS_MOST) {
-		g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "more than %u records belong to this question: ask for less, "
-		            "or for less time (--from, --to)", HOPS_MOST);
+		g_set_error(error, PEERFLOW_ERROR, EX_DATAERR, "more than %u records belong to this question: ask for "
+		            "less, or for less time (--from, --to)", HOPS_MOST);
 		return false;
 	}
 	if (names)
@@ -185,7 +185,8 @@ is_request(const struct hop *record)
 	const bool v6 = record->flow.family == 6;
 	const unsigned type = record->flow.original.icmp >> 8;
 
-	return record->flow.protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) && type == (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO);
+	return record->flow.protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) &&
+	       type == (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO);
 }
 
 /* Whether the times of two records, or what they say, leave open who asked. */

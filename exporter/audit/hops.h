@@ -26,8 +26,8 @@ struct hop {
 	bool asked;                 /* the question was about it */
 	bool foreign;               /* its exporter says no more than addresses, counters and times */
 	uint8_t doubt;              /* 1: nothing but ports told who asked; 2: and these tell little */
-	uint8_t way;                /* how the ends were turned, to compare records; other_way: for who else may have asked */
-	uint8_t other_way;
+	uint8_t way;                /* how the ends were turned, to compare records */
+	uint8_t other_way;          /* the same if the other end asked */
 };
 
 enum {

@@ -311,6 +311,26 @@ joins_before(const struct joins *joins, guint hop)
 	return JOINS_NONE;
 }
 
+int64_t
+joins_next(const struct joins *joins, guint hop)
+{
+	for (guint i = joins->first_from[hop]; i < joins->first_from[hop + 1]; i++)
+		if (join_at(joins, i)->firm || join_at(joins, i)->part == JOIN_FROM_PART)
+			return join_at(joins, i)->to;
+	return JOINS_NONE;
+}
+
+int64_t
+joins_previous(const struct joins *joins, guint hop)
+{
+	for (guint i = joins->first_to[hop]; i < joins->first_to[hop + 1]; i++) {
+		const struct join *join = join_at(joins, joins->inward[i]);
+		if (join->firm || join->part == JOIN_TO_PART)
+			return join->from;
+	}
+	return JOINS_NONE;
+}
+
 /* Whether another pair with one of the two would do as well, and is not firmly spoken for. */
 static bool
 has_rival(const struct joins *joins, const struct join *join)
@@ -348,6 +368,37 @@ doubt(struct joins *joins)
 	}
 }
 
+/* Parts */
+
+/* Whether the one lies in the life of the whole, by clocks that may differ. A tuple is one connection's as long as that
+ * lives, so nothing else can. */
+static bool
+lies_in(const struct joins *joins, const struct hop *part, const struct hop *whole)
+{
+	const struct clock_difference clock = joins_clock(joins, whole->router, part->router);
+	const uint64_t start = part->flow.start - (uint64_t)clock.ms, end = part->flow.end - (uint64_t)clock.ms;
+	const uint64_t margin = clock.flows ? 0 : joins->slack;
+
+	return start >= whole->flow.start + margin && end + margin <= whole->flow.end + clock.spread;
+}
+
+static void
+find_parts(struct joins *joins)
+{
+	for (guint i = 0; i < joins->join->len; i++) {
+		struct join *join = join_at(joins, i);
+		const struct hop *from = &joins->hops[join->from], *to = &joins->hops[join->to];
+		const bool left = joins_after(joins, join->from) != JOINS_NONE;
+		const bool reached = joins_before(joins, join->to) != JOINS_NONE;
+		if (join->taken || left == reached)
+			continue;
+		if (reached && lies_in(joins, from, to))
+			join->part = JOIN_FROM_PART;
+		if (left && lies_in(joins, to, from))
+			join->part = JOIN_TO_PART;
+	}
+}
+
 struct joins *
 joins_new(const struct hop *hops, size_t n_hops, const struct clocks *clocks, uint64_t slack)
 {
@@ -365,6 +416,7 @@ joins_new(const struct hop *hops, size_t n_hops, const struct clocks *clocks, ui
 	drop_past(joins);
 	take_best(joins);
 	doubt(joins);
+	find_parts(joins);
 	return joins;
 }
 

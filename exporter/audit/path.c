@@ -42,6 +42,8 @@ path_leg(GString *out, const struct trace_leg *leg)
 	static const char *const ways[] = { "there", "back" };
 	const char *separator = "";
 
+	if (leg->part)
+		g_string_append(out, "one flow here is several there");
 	for (unsigned i = 0; leg->counted && i < G_N_ELEMENTS(ways); i++) {
 		const int64_t lost = leg->lost[i];
 		if (!lost)
@@ -126,7 +128,8 @@ put_hop(GString *out, glong width, const struct hop *hop, const struct trace_rou
 }
 
 static void
-put_end(GString *out, glong width, const struct flow *flow, const char *name, const union address *address, uint16_t port)
+put_end(GString *out, glong width, const struct flow *flow, const char *name, const union address *address,
+        uint16_t port)
 {
 	g_autoptr(GString) text = g_string_new(NULL);
 
@@ -172,7 +175,7 @@ put_leg(GString *out, glong width, const struct trace_leg *leg)
 	g_autoptr(GString) text = g_string_new(NULL);
 
 	path_leg(text, leg);
-	put_row(out, width, "  tunnel", text->len ? text->str : "nothing lost");
+	put_row(out, width, "  tunnel", text->len ? text->str : leg->counted ? "nothing lost" : "not wholly counted");
 }
 
 static void
@@ -313,6 +316,8 @@ json_leg(GString *out, const struct trace_leg *leg)
 		json_number(out, "clock_spread_ms", leg->clock.spread);
 		json_number(out, "clock_flows", leg->clock.flows);
 	}
+	if (leg->part)
+		g_string_append(out, "\"part\":true,");
 	if (leg->counted)
 		g_string_append_printf(out, "\"packets_lost_there\":%" G_GINT64_FORMAT ",\"packets_lost_back\":%"
 		                       G_GINT64_FORMAT ",", leg->lost[0], leg->lost[1]);

@@ -28,7 +28,7 @@ const char *path_responder(const struct trace_path *path);
 /* "10.20.0.20:40002 -> 10.30.0.30:5432" */
 void path_tuple(GString *out, const struct flow *flow, const struct tuple *tuple);
 
-/* "2 packets lost on the way there, 1 on the way back", if the hops of that leg counted different numbers. */
+/* "2 packets lost on the way there, 1 packet lost on the way back"; nothing if nothing was, or it cannot be told. */
 void path_leg(GString *out, const struct trace_leg *leg);
 
 #endif

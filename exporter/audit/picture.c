@@ -203,8 +203,8 @@ svg_text(GString *out, unsigned x, unsigned y, const char *class, const char *te
 static void
 svg_box(GString *out, unsigned x, unsigned y, const struct box *box)
 {
-	g_string_append_printf(out, "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" rx=\"4\"/>\n", x, y, box_width(box),
-	                       BOX_HEIGHT);
+	g_string_append_printf(out, "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" rx=\"4\"/>\n", x, y,
+	                       box_width(box), BOX_HEIGHT);
 	for (unsigned i = 0; i < box->n_lines; i++)
 		svg_text(out, x + PAD, y + (i + 1) * LINE, i ? "line" : "name", box->line[i]->str);
 }
@@ -214,8 +214,8 @@ svg_arrow(GString *out, unsigned x, unsigned y, const GString *text, bool broken
 {
 	const unsigned width = arrow_width(text);
 
-	g_string_append_printf(out, "<line x1=\"%u\" y1=\"%u\" x2=\"%u\" y2=\"%u\"%s marker-end=\"url(#end)\"/>\n", x, y,
-	                       x + width - 6, y, broken ? " stroke-dasharray=\"4 4\"" : "");
+	g_string_append_printf(out, "<line x1=\"%u\" y1=\"%u\" x2=\"%u\" y2=\"%u\"%s marker-end=\"url(#end)\"/>\n",
+	                       x, y, x + width - 6, y, broken ? " stroke-dasharray=\"4 4\"" : "");
 	if (text->len)
 		svg_text(out, x + PAD, y - 6, "loss", text->str);
 }
@@ -266,9 +266,11 @@ picture_svg(GString *out, const struct trace_path *paths, size_t n_paths, const 
 	g_string_append_printf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 	                       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%zu\">\n"
 	                       "<style>text { font: 12px monospace; fill: #222 } .name { font-weight: bold } "
-	                       ".loss { fill: #b00 } rect { fill: #f4f6f8; stroke: #456 } line { stroke: #456 }</style>\n"
+	                       ".loss { fill: #b00 } rect { fill: #f4f6f8; stroke: #456 } "
+	                       "line { stroke: #456 }</style>\n"
 	                       "<defs><marker id=\"end\" viewBox=\"0 0 8 8\" refX=\"2\" refY=\"4\" markerWidth=\"8\" "
-	                       "markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#456\"/></marker></defs>\n",
+	                       "markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#456\"/></marker>"
+	                       "</defs>\n",
 	                       width, n_paths * ROW + MARGIN);
 	g_string_append(out, "<rect width=\"100%\" height=\"100%\" style=\"fill: #fff; stroke: none\"/>\n");
 	g_string_append_len(out, body->str, (gssize)body->len);

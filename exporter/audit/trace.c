@@ -79,12 +79,13 @@ static struct trace_leg
 make_leg(const struct trace *trace, const struct hop *from, const struct hop *to)
 {
 	const uint8_t not_counted = GAP_NO_COUNTERS | GAP_LOST_END | GAP_RESET | GAP_PARTIAL;
+	const bool part = joins_after(trace->joins, (guint)(from - trace->hops)) != to - trace->hops;
 
 	return (struct trace_leg){
 		.clock = joins_clock(trace->joins, from->router, to->router),
 		.lost = { (int64_t)(from->flow.original.packets - to->flow.original.packets),
 		          (int64_t)(to->flow.reply.packets - from->flow.reply.packets) },
-		.counted = !((from->flow.gaps | to->flow.gaps) & not_counted),
+		.counted = !part && !((from->flow.gaps | to->flow.gaps) & not_counted), .part = part,
 	};
 }
 
@@ -103,16 +104,25 @@ take_hops(GPtrArray *list, size_t *count)
 }
 
 static const struct hop **
-take_candidates(const struct trace *trace, guint hop, size_t *count,
+take_candidates(const struct trace *trace, const struct hop *hop, size_t *count,
                 void (*find)(const struct joins *joins, guint hop, GArray *out))
 {
 	g_autoptr(GArray) found = g_array_new(false, false, sizeof(guint));
 	g_autoptr(GPtrArray) list = g_ptr_array_new();
 
-	find(trace->joins, hop, found);
+	find(trace->joins, (guint)(hop - trace->hops), found);
 	for (guint i = 0; i < found->len; i++)
 		append_hop(list, &trace->hops[g_array_index(found, guint, i)]);
 	return take_hops(list, count);
+}
+
+/* The router whose address the first hop's source is, though it is not on the path, or -1. */
+static int
+find_owner(const struct trace *trace, const struct trace_path *path)
+{
+	const struct reach *reach = trace->options.reach;
+
+	return reach ? reach_behind(reach, &path->hop[0]->flow, routers_of(path)) : REACH_NOBODY;
 }
 
 /* A path that begins where another router's ends: that one should have known it. */
@@ -121,7 +131,7 @@ make_remark(const struct trace *trace, const struct trace_path *path)
 {
 	const struct trace_router *routers = trace->options.router;
 	const struct hop *first = path->hop[0];
-	const int owner = trace->options.reach ? reach_behind(trace->options.reach, &first->flow, routers_of(path)) : REACH_NOBODY;
+	const int owner = find_owner(trace, path);
 	g_autoptr(GString) source = g_string_new(NULL);
 
 	if (path->n_before)
@@ -137,36 +147,61 @@ make_remark(const struct trace *trace, const struct trace_path *path)
 static void
 judge(const struct trace *trace, struct trace_path *path)
 {
-	struct outcome outcome = { .path = path, .router = trace->options.router, .next = expected_router(trace, path) };
+	const struct flow *last = &path->hop[path->n_hops - 1]->flow;
+	const int next = expected_router(trace, path);
+	const struct outcome outcome = {
+		.path = path, .router = trace->options.router, .next = next,
+		.next_incomplete = next >= 0 && is_incomplete(trace, (unsigned)next, last),
+	};
 
-	if (outcome.next >= 0)
-		outcome.next_incomplete = is_incomplete(trace, (unsigned)outcome.next, &path->hop[path->n_hops - 1]->flow);
 	path->verdict = verdict_find(&outcome, &path->words);
 	path->remark = make_remark(trace, path);
 }
 
-/* The path that begins at this hop, if it was asked for. A path through as many hops as there are routers is over. */
 static void
-follow(struct trace *trace, guint first)
+reverse(GPtrArray *hops)
+{
+	for (guint i = 0, k = hops->len; i + 1 < k; i++) {
+		gpointer last = hops->pdata[--k];
+		hops->pdata[k] = hops->pdata[i];
+		hops->pdata[i] = last;
+	}
+}
+
+/* via, and the hops before it and behind it: no more than there are routers. True if one of them was asked for. */
+static bool
+list_hops(const struct trace *trace, guint via, GPtrArray *hops)
+{
+	const guint most = trace->options.n_routers;
+	bool asked = false;
+	int64_t at;
+
+	for (at = via; at != JOINS_NONE && hops->len < most; at = joins_previous(trace->joins, (guint)at))
+		append_hop(hops, &trace->hops[at]);
+	reverse(hops);
+	for (at = joins_next(trace->joins, via); at != JOINS_NONE && hops->len < most;
+	     at = joins_next(trace->joins, (guint)at))
+		append_hop(hops, &trace->hops[at]);
+	for (guint i = 0; i < hops->len; i++)
+		asked |= ((const struct hop *)hops->pdata[i])->asked;
+	return asked;
+}
+
+/* The path of a hop that none is firmly before, if it was asked for. It has no more hops than there are routers. */
+static void
+follow(struct trace *trace, guint via)
 {
 	g_autoptr(GPtrArray) hops = g_ptr_array_new();
 	struct trace_path path = { 0 };
-	bool asked = false;
-	guint last = first;
 
-	for (int64_t at = first; at != JOINS_NONE && hops->len < trace->options.n_routers; at = joins_after(trace->joins, last)) {
-		last = (guint)at;
-		asked |= trace->hops[last].asked;
-		append_hop(hops, &trace->hops[last]);
-	}
-	if (!asked)
+	if (!list_hops(trace, via, hops))
 		return;
 	path.hop = take_hops(hops, &path.n_hops);
 	path.leg = g_new0(struct trace_leg, path.n_hops);
 	for (size_t i = 0; i + 1 < path.n_hops; i++)
 		path.leg[i] = make_leg(trace, path.hop[i], path.hop[i + 1]);
-	path.before = take_candidates(trace, first, &path.n_before, joins_candidates_before);
-	path.after = take_candidates(trace, last, &path.n_after, joins_candidates_after);
+	path.before = take_candidates(trace, path.hop[0], &path.n_before, joins_candidates_before);
+	path.after = take_candidates(trace, path.hop[path.n_hops - 1], &path.n_after, joins_candidates_after);
 	judge(trace, &path);
 	g_array_append_val(trace->path, path);
 }

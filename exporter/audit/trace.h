@@ -41,7 +41,8 @@ enum verdict {
 struct trace_leg {
 	struct clock_difference clock;
 	int64_t lost[2];            /* packets counted before minus after it: the initiator's, the responder's */
-	bool counted;               /* both sides counted all packets */
+	bool counted;               /* both sides counted all packets, and of the same flow */
+	bool part;                  /* one of the hops is one of several that the other router has as one flow */
 };
 
 struct trace_path {

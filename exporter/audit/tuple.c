@@ -94,8 +94,8 @@ refuse(GError **error, const char *text, const char *format, ...)
 	va_start(arguments, format);
 	g_autofree char *what = g_strdup_vprintf(format, arguments);
 	va_end(arguments);
-	g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "tuple \"%s\": %s; such as \"10.20.0.20:40002 -> 10.30.0.30:5432\" "
-	            "or \"tcp * -> [fd30::30]:443\"", text, what);
+	g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "tuple \"%s\": %s; such as \"10.20.0.20:40002 -> "
+	            "10.30.0.30:5432\" or \"tcp * -> [fd30::30]:443\"", text, what);
 	return false;
 }
 
@@ -154,25 +154,16 @@ parse_protocol(const char *text, struct tuple_pattern *pattern)
 {
 	const size_t length = strcspn(text, " \t");
 	const char *rest = text + length + strspn(text + length, " \t");
-	struct flow flow = { 0 };
+	g_autofree char *word = g_strndup(text, length);
+	uint8_t number;
 
 	pattern->protocol = -1;
 	if (!*rest)
 		return text;
-	g_autofree char *word = g_ascii_strdown(text, length);
-	guint64 number;
-	if (g_ascii_string_to_unsigned(word, 10, 0, UINT8_MAX, &number, NULL)) {
-		pattern->protocol = (int)number;
-		return rest;
-	}
-	for (unsigned i = 0; i <= UINT8_MAX; i++) {
-		flow.protocol = i;
-		if (g_strcmp0(word, value_protocol(&flow)) != 0)
-			continue;
-		pattern->protocol = (int)i;
-		return rest;
-	}
-	return NULL;
+	if (!value_find_protocol(word, &number))
+		return NULL;
+	pattern->protocol = number;
+	return rest;
 }
 
 bool
@@ -197,7 +188,8 @@ tuple_parse(const char *text, struct tuple_pattern *pattern, GError **error)
 }
 
 static bool
-end_matches(const struct tuple_pattern *pattern, unsigned end, uint8_t family, const union address *address, uint16_t port)
+end_matches(const struct tuple_pattern *pattern, unsigned end, uint8_t family, const union address *address,
+            uint16_t port)
 {
 	if (pattern->family[end] && (pattern->family[end] != family ||
 	                             memcmp(&pattern->address[end], address, sizeof *address) != 0))
@@ -220,5 +212,6 @@ tuple_matches(const struct tuple_pattern *pattern, const struct flow *flow)
 
 	if (pattern->protocol >= 0 && pattern->protocol != flow->protocol)
 		return false;
-	return matches(pattern, &before) || matches(pattern, &after) || matches(pattern, &back) || matches(pattern, &last);
+	return matches(pattern, &before) || matches(pattern, &after) || matches(pattern, &back) ||
+	       matches(pattern, &last);
 }

@@ -162,8 +162,8 @@ static const struct {
 	[VERDICT_NOT_SEEN] = { "not_seen", is_not_seen, "left %L, never seen at %N" },
 	[VERDICT_LEFT] = { "left", is_left, "left %L by the tunnel, no reply; no archive has what is behind it" },
 	[VERDICT_NO_COUNTERS] = { "no_counters", has_no_counters, "reached %L, which did not count packets" },
-	[VERDICT_REPLY_LOST] = { "reply_lost", is_reply_lost, "answered by the host, the answers left %S and never came "
-	                         "back to %R" },
+	[VERDICT_REPLY_LOST] = { "reply_lost", is_reply_lost,
+	                         "answered by the host, the answers left %S and never came back to %R" },
 	[VERDICT_NO_REPLY] = { "no_reply", has_no_reply, "reached %L, no reply from the host" },
 	[VERDICT_REFUSED] = { "refused", is_refused, "reached %L, refused by the host (RST)" },
 	[VERDICT_HALF_OPEN] = { "half_open", is_half_open, "reached %L, accepted by the host, never confirmed by the "

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where did it go? Two sites, both of whose routers masquerade, and hosts behind each that use the same source ports again
-and again: is each connection followed from end to end, and none mistaken for another?
+"""Where did it go? Two sites, both of whose routers masquerade, and hosts behind each that use the same source ports
+again and again: is each connection followed from end to end, and none mistaken for another?
 
-What is true the hosts say themselves: whoever asks writes into the connection who it is, whoever is asked writes down which
-address and port that came from.
+What is true the hosts say themselves: whoever asks writes into the connection who it is, whoever is asked writes down
+which address and port that came from.
 
     sudo tests/netns/test_trace.py [CASE ...]   PEERFLOWD, PEERFLOW: the programs, if not those in build/"""
 
@@ -275,11 +275,13 @@ def check_paths(checks, what, sites, answer, ahead):
                                                        for p in tcp))
     checks.equal(f"{what}: none ambiguous", 0, sum(p["verdict"] == "ambiguous" for p in tcp))
     checks.equal(f"{what}: joined wrongly", 0, sum(len(p["hops"]) == 2 and not one_connection(p) for p in tcp))
-    checks.equal(f"{what}: not what the hosts saw", [], list((collections.Counter(map(found, tcp)) - truth).items())[:3])
+    wrong = collections.Counter(map(found, tcp)) - truth
+    checks.equal(f"{what}: not what the hosts saw", [], list(wrong.items())[:3])
     verdicts_ = collections.Counter(p["verdict"] for p in tcp)
     checks.equal(f"{what}: datagrams answered", len(DATAGRAMS) * 2 * HOSTS, verdicts_.pop("answered", 0))
     # A host that forgets a connection at once answers what comes late with a reset, as told.
-    checks.true(f"{what}: verdicts", set(verdicts_) <= {"closed", "reset"} and verdicts_["reset"] < len(tcp) // 50, verdicts_)
+    checks.true(f"{what}: verdicts", set(verdicts_) <= {"closed", "reset"} and verdicts_["reset"] < len(tcp) // 50,
+                verdicts_)
     clocks = [p["legs"][0]["clock_ms"] * (1 if routers(p)[0] == "site-a" else -1) for p in tcp if p["legs"]]
     checks.true(f"{what}: clocks", clocks and all(abs(ms - ahead) < 100 for ms in clocks), clocks[:3])
     checks.equal(f"{what}: nothing lost on the way", 0, sum(
@@ -425,7 +427,8 @@ def verdicts(checks, lab):
     torn = max(plain(sites.b, lab.directory / "site-b-torn").iterdir(), key=lambda name: name.stat().st_size)
     torn.write_bytes(torn.read_bytes()[:-7])
     status, answer, said = paths(*both([directory, torn]))
-    checks.true("a torn archive: says so, shows the rest", status == 65 and torn.name in said and answer, (status, said))
+    checks.true("a torn archive: says so, shows the rest", status == 65 and torn.name in said and answer,
+                (status, said))
 
 
 def foreign(checks, lab):
