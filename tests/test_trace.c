@@ -880,6 +880,8 @@ test_svg(void)
 
 	CU_ASSERT_TRUE(g_markup_parse_context_parse(context, out->str, (gssize)out->len, NULL));
 	CU_ASSERT_TRUE(g_markup_parse_context_end_parse(context, NULL));
+	g_auto(GStrv) boxes = g_strsplit(out->str, "<rect x=", -1);
+	CU_ASSERT_EQUAL(g_strv_length(boxes), 5);       /* host, two routers, host */
 	CU_ASSERT_PTR_NOT_NULL(strstr(out->str, "&lt;web&gt;&amp;"));
 	CU_ASSERT_PTR_NULL(strchr(out->str, '\001'));
 	CU_ASSERT_TRUE(g_utf8_validate(out->str, (gssize)out->len, NULL));

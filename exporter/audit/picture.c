@@ -147,10 +147,10 @@ picture_dot(GString *out, const struct trace_path *paths, size_t n_paths, const 
 	g_string_append(out, "}\n");
 }
 
-/* SVG. No font can be measured here: a character is taken to be so wide, and its text is told to be. */
+/* SVG. No font can be measured here: a character of a monospaced one is taken to be so wide. */
 
 enum {
-	CHARACTER = 7,
+	CHARACTER = 15,             /* in halves */
 	LINE = 16,
 	PAD = 10,
 	ARROW = 60,                 /* at least */
@@ -163,7 +163,7 @@ enum {
 static unsigned
 text_width(const GString *text)
 {
-	return (unsigned)g_utf8_strlen(text->str, -1) * CHARACTER;
+	return (unsigned)g_utf8_strlen(text->str, -1) * CHARACTER / 2;
 }
 
 static unsigned
@@ -189,7 +189,7 @@ row_width(const struct row *row, const char *title)
 
 	for (size_t i = 0; i < row->n_boxes; i++)
 		width += box_width(&row->box[i]) + (row->arrow[i] ? arrow_width(row->arrow[i]) : 0);
-	return MAX(width, (unsigned)g_utf8_strlen(title, -1) * CHARACTER) + 2 * MARGIN;
+	return MAX(width, (unsigned)g_utf8_strlen(title, -1) * CHARACTER / 2) + 2 * MARGIN;
 }
 
 static void
@@ -261,8 +261,10 @@ picture_svg(GString *out, const struct trace_path *paths, size_t n_paths, const 
 	g_autoptr(GString) body = g_string_new(NULL);
 	unsigned width = 2 * MARGIN;
 
-	for (size_t i = 0; i < n_paths; i++)
-		width = MAX(width, svg_path(body, (unsigned)i * ROW, &paths[i], routers));
+	for (size_t i = 0; i < n_paths; i++) {
+		const unsigned wide = svg_path(body, (unsigned)i * ROW, &paths[i], routers);
+		width = MAX(width, wide);
+	}
 	g_string_append_printf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 	                       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%zu\">\n"
 	                       "<style>text { font: 12px monospace; fill: #222 } .name { font-weight: bold } "
