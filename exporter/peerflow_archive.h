@@ -50,8 +50,8 @@ struct peerflow_archive {
 #define PEERFLOW_ARCHIVE_MOMENT(it) \
 	{ "at", 0, 0, G_OPTION_ARG_STRING, &(it)->at, "Flows of this time, such as \"2026-11-20 14:03:22\"", "TIME" }
 
-/* Reads the texts, looks into the configuration for what they leave out, and has what reads the program's output go away
- * without a signal. Fails with EX_USAGE, or with EX_CONFIG if the configuration is needed and wrong. */
+/* Reads the texts, looks into the configuration for what they leave out, and has what reads the program's output
+ * go away without a signal. Fails with EX_USAGE, or with EX_CONFIG if the configuration is needed and wrong. */
 bool peerflow_archive_prepare(struct peerflow_archive *archive, GError **error);
 
 /* A scan over them: rest has the addresses, gap and data that are wanted, or is NULL. What cannot be read is told on
@@ -59,8 +59,8 @@ bool peerflow_archive_prepare(struct peerflow_archive *archive, GError **error);
 struct scan *peerflow_archive_scan(const struct peerflow_archive *archive, const struct scan_options *rest,
                                    GError **error);
 
-/* The same for whoever asks a query: the addresses it names are looked up in the index. The flows that come may still be
- * others. */
+/* The same for whoever asks a query: the addresses it names are looked up in the index. The flows that come may
+ * still be others. */
 struct scan *peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, GError **error);
 
 /* For the end of a command: false, with error set (EX_DATAERR), if something could not be read. */

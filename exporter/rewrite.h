@@ -24,8 +24,8 @@ void rewrite_free(struct rewrite *rewrite);
 typedef struct rewrite rewrite_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(rewrite_t, rewrite_free)
 
-/* Appends messages to out as they become full. Fails (EX_USAGE) if the flow was seen by another router than those before:
- * they cannot stand in one Observation Domain. */
+/* Appends messages to out as they become full. Fails (EX_USAGE) if the flow was seen by another router than those
+ * before: they cannot stand in one Observation Domain. */
 bool rewrite_flow(struct rewrite *rewrite, const struct print_flow *flow, GString *out, GError **error);
 
 /* After the last one: appends what is left. */

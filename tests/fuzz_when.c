@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Whatever somebody writes for a time: a span that does not end before it begins, or an error that can be shown. The first
- * octet chooses a zone. */
+/* Whatever somebody writes for a time: a span that does not end before it begins, or an error that can be shown.
+ * The first octet chooses a zone. */
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -6,7 +6,9 @@
 
 #include "audit/copy.h"
 
-static const struct name name[] = { { "-", 1 }, { "alice", 5 }, { "crm-db", 6 }, { "all of them", 11 }, { "büro", 5 } };
+static const struct name name[] = {
+	{ "-", 1 }, { "alice", 5 }, { "crm-db", 6 }, { "all of them", 11 }, { "büro", 5 },
+};
 static const struct identity identity[] = {
 	{ { 0 } }, { { [WORD_PEER] = 1, [WORD_USER] = 4, [WORD_DOMAIN] = 2 } }, { { [WORD_RESOURCE] = 2, [WORD_VIA] = 4 } },
 };

@@ -211,7 +211,8 @@ test_gaps(void)
 		"\"source_address\":\"100.90.0.7\",\"source_port\":51821,"
 		"\"destination_address\":\"10.20.0.20\",\"destination_port\":443,\"ingress_interface\":\"wt0\","
 		"\"ingress_index\":2,\"egress_index\":3,\"direction\":\"ingress\",\"mark\":113936,\"zone\":0,\"status\":0,"
-		"\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"tcp_flags\":\"0x13\",\"end_reason\":\"evicted\",\"flow_id\":\"0d6fd7d1a3b4c5d6\","
+		"\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"tcp_flags\":\"0x13\",\"end_reason\":\"evicted\","
+		"\"flow_id\":\"0d6fd7d1a3b4c5d6\","
 		"\"gaps\":\"no_counters no_start\"}\n");
 	flow = make(&rows[1]);
 	flow.gaps = GAP_LOST_END | GAP_RESET | GAP_PARTIAL;
@@ -263,8 +264,8 @@ test_csv(void)
 		"2026-08-22T12:05:22.117Z,1787400322117,0d6fd7d1a3b4c5d6,,\n");
 	check_line(printer, &(struct print_flow){ &echo, &names, NULL, NULL, NULL },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,icmp,1,,crm-db,"
-		",,,,,,,,,,site-b,,,,,100.90.0.7,,10.20.0.20,,snat,10.20.0.1,,10.20.0.20,,,8,0,273,5,5268,6,,2,,3,ingress,113936,0,,0,0,,,"
-		"ended,,,0d6fd7d1a3b4c5d6,,\n");
+		",,,,,,,,,,site-b,,,,,100.90.0.7,,10.20.0.20,,snat,10.20.0.1,,10.20.0.20,,,8,0,273,5,5268,6,,2,,3,ingress,"
+		"113936,0,,0,0,,,ended,,,0d6fd7d1a3b4c5d6,,\n");
 	check_line(printer, &(struct print_flow){ &named, &names, NULL, NULL, NULL },
 		"2026-08-22T12:03:20.913Z,1787400200913,2026-08-22T12:03:22.117Z,1787400202117,1204,,89,"
 		"\"a\xef\xbf\xbd[2Jb\xef\xbf\xbd,\"\"c\"\"\",,,,,,,,,,,,,,,,,"
@@ -380,7 +381,8 @@ test_json(void)
 		"\"octets_from_initiator\":273,\"packets_from_initiator\":5,\"octets_from_responder\":5268,"
 		"\"packets_from_responder\":6,\"ingress_interface\":\"wan0\",\"ingress_index\":2,"
 		"\"egress_interface\":\"wt0\",\"egress_index\":3,\"direction\":\"egress\",\"mark\":113936,\"zone\":7,"
-		"\"labels\":\"80000000000000000000000000000001\",\"status\":446,\"state\":7,\"tcp_state\":\"TIME_WAIT\",\"tcp_flags\":\"0x13\","
+		"\"labels\":\"80000000000000000000000000000001\",\"status\":446,\"state\":7,\"tcp_state\":\"TIME_WAIT\","
+		"\"tcp_flags\":\"0x13\","
 		"\"end_reason\":\"ended\",\"stop\":\"2026-08-22T12:05:22.117Z\",\"stop_ms\":1787400322117,"
 		"\"flow_id\":\"0d6fd7d1a3b4c5d6\"}\n");
 	printer_free(printer);

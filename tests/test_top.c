@@ -7,7 +7,9 @@
 #include "audit/top.h"
 #include "error.h"
 
-static const struct name name[] = { { "-", 1 }, { "alice", 5 }, { "crm-db", 6 }, { "site-b", 6 }, { "b\033ob, \"x\"", 9 } };
+static const struct name name[] = {
+	{ "-", 1 }, { "alice", 5 }, { "crm-db", 6 }, { "site-b", 6 }, { "b\033ob, \"x\"", 9 },
+};
 static const struct identity identity[] = {
 	{ { 0 } }, { { [WORD_PEER] = 1, [WORD_USER] = 4, [WORD_GROUPS] = 3 } }, { { [WORD_VIA] = 3, [WORD_RESOURCE] = 2 } },
 };

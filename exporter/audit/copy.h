@@ -7,8 +7,8 @@
 
 #include "audit/print.h"
 
-/* A flow with all words about it in one piece without pointers, for who keeps flows, in memory or in a file, longer than
- * whoever read them does. */
+/* A flow with all words about it in one piece without pointers, for who keeps flows, in memory or in a file,
+ * longer than whoever read them does. */
 
 enum copy_text {
 	COPY_INITIATOR,             /* WORDS of them, in the order of enum identity_word */

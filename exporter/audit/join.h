@@ -17,11 +17,12 @@ void join_free(struct join *join);
 typedef struct join join_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(join_t, join_free)
 
-/* Takes a record of the archive with that number: flows of two routers are not one. True if it completes a flow, which is
- * in view until the next call. */
+/* Takes a record of the archive with that number: flows of two routers are not one. True if it completes a flow,
+ * which is in view until the next call. */
 bool join_add(struct join *join, const struct print_flow *record, size_t archive, struct copy_view *view);
 
-/* After the last record: the flows whose end did not come, in the order in which they were first met. False: no more. */
+/* After the last record: the flows whose end did not come, in the order in which they were first met. False: no
+ * more. */
 bool join_rest(struct join *join, struct copy_view *view);
 
 #endif

@@ -110,7 +110,8 @@ fail_order(const char *what, GError **error)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(aliases); i++)
 		g_string_append_printf(words, "%s, ", aliases[i].name);
-	g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "no order \"%s\": %sor a column of csv; with :asc or :desc", what, words->str);
+	g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "no order \"%s\": %sor a column of csv; with :asc or :desc", what,
+	            words->str);
 	return false;
 }
 

@@ -8,8 +8,8 @@
 
 #include "audit/copy.h"
 
-/* Flows in an order: of which only the first so many are kept, or all of them. All is sorted in pieces in a file that has
- * no name, in TMPDIR, once it is more than what memory is for; it is as large as the flows are. */
+/* Flows in an order: of which only the first so many are kept, or all of them. All is sorted in pieces in a file
+ * that has no name, in TMPDIR, once it is more than what memory is for; it is as large as the flows are. */
 
 struct order_options {
 	const char *by;             /* "bytes", "start:desc": a column of CSV or a word of aliases[] */
@@ -28,8 +28,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(order_t, order_free)
 /* False: the file cannot be written. */
 bool order_add(struct order *order, const struct print_flow *flow, GError **error);
 
-/* Once all were added: the next of them, in view until the call after that. Flows that are alike come as they were added, and
- * those without such a value last. False: there are no more, or error is set. */
+/* Once all were added: the next of them, in view until the call after that. Flows that are alike come as they
+ * were added, and those without such a value last. False: there are no more, or error is set. */
 bool order_next(struct order *order, struct copy_view *view, GError **error);
 
 #endif

@@ -40,8 +40,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(printer_t, printer_free)
 /* For a terminal of so many columns: a table's line that would be longer has the translation on a line of its own. */
 void printer_fold(struct printer *printer, unsigned columns);
 
-/* From now on these columns alone, in that order: names of CSV's columns with commas between them. In a table they replace
- * what it has. Fails (EX_USAGE) if one of them is not there. */
+/* From now on these columns alone, in that order: names of CSV's columns with commas between them. In a table
+ * they replace what it has. Fails (EX_USAGE) if one of them is not there. */
 bool printer_choose(struct printer *printer, const char *list, GError **error);
 
 /* Appends the line that names the columns; nothing for JSON. */
@@ -57,7 +57,8 @@ bool print_format_find(const char *text, enum print_format *format);
 struct print_column;
 const struct print_column *print_column_find(const char *name);
 
-/* Its value, which is a number or a text and always the same of them. print_text wants out empty. False: there is none. */
+/* Its value, which is a number or a text and always the same of them. print_text wants out empty. False: there is
+ * none. */
 bool print_column_is_number(const struct print_column *column);
 bool print_number(const struct print_column *column, const struct print_flow *flow, uint64_t *number);
 bool print_text(const struct print_column *column, const struct print_flow *flow, GString *out);

@@ -7,8 +7,8 @@
 
 #include <glib.h>
 
-/* Sums by a text, of which there may be more than memory should hold. Up to a number of texts all is exact; when there are
- * more, the lower half is forgotten, and how much may be missing since is known. */
+/* Sums by a text, of which there may be more than memory should hold. Up to a number of texts all is exact; when
+ * there are more, the lower half is forgotten, and how much may be missing since is known. */
 
 enum tally_by { TALLY_OCTETS, TALLY_PACKETS, TALLY_FLOWS, TALLY_MEASURES };
 
@@ -37,8 +37,8 @@ void tally_add(struct tally *tally, const char *text, size_t length, const struc
  * g_ptr_array_unref. */
 GPtrArray *tally_rows(const struct tally *tally);
 
-/* By so much any row may be too small, in what the order is by, and a row may be missing whose sum is not greater. Zero:
- * nothing was forgotten. */
+/* By so much any row may be too small, in what the order is by, and a row may be missing whose sum is not
+ * greater. Zero: nothing was forgotten. */
 uint64_t tally_forgotten(const struct tally *tally);
 
 #endif

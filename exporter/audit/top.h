@@ -7,8 +7,8 @@
 
 #include "audit/print.h"
 
-/* Who, or what, was busiest: flows added up by one thing about them. What is about an end of a flow is asked of both, so
- * a flow may count for two; sent is then what that end sent, and else what the initiator did. */
+/* Who, or what, was busiest: flows added up by one thing about them. What is about an end of a flow is asked of
+ * both, so a flow may count for two; sent is then what that end sent, and else what the initiator did. */
 
 struct top_options {
 	const char *kind;           /* "peers", "ports": a name of top_kinds */
@@ -29,7 +29,8 @@ void top_add(struct top *top, const struct print_flow *flow);
 /* Appends the first so many (zero: all), in a table below a line for all flows together. */
 void top_print(const struct top *top, enum print_format format, size_t limit, GString *out);
 
-/* A sentence that says what may be missing because there were too many different ones; NULL: nothing is. The caller's. */
+/* A sentence that says what may be missing because there were too many different ones; NULL: nothing is. The
+ * caller's. */
 char *top_warning(const struct top *top);
 
 #endif

@@ -248,8 +248,8 @@ same_clock(const struct tm *a, const struct tm *b)
 	       && a->tm_min == b->tm_min && a->tm_sec == b->tm_sec;
 }
 
-/* Which second a local clock shows this. mktime() takes what is no time, and one of two, without a word; asked for summer
- * and for winter time it shows all there are. */
+/* Which second a local clock shows this. mktime() takes what is no time, and one of two, without a word; asked
+ * for summer and for winter time it shows all there are. */
 static enum outcome
 find_local(const struct tm *wanted, time_t *seconds)
 {
