@@ -54,8 +54,8 @@ open_it(struct seen *seen)
 	g_autoptr(GError) error = NULL;
 
 	*seen = (struct seen){ 0 };
-	struct chain *chain = chain_open(folder, see, seen, &error);
-	if (!chain)
+	struct chain *chain = chain_open(folder, &error);
+	if (!chain || !chain_recall(chain, see, seen, &error))
 		CU_FAIL_FATAL(error->message);
 	return chain;
 }
@@ -202,17 +202,17 @@ static void
 test_one_writer(void)
 {
 	g_autoptr(GError) error = NULL;
-	struct seen seen, other = { 0 };
+	struct seen seen;
 	struct chain *chain = open_it(&seen);
 	const off_t before = size_of_file();
 
-	CU_ASSERT_PTR_NULL(chain_open(folder, see, &other, &error));
+	CU_ASSERT_PTR_NULL(chain_open(folder, &error));
 	CU_ASSERT_PTR_NOT_NULL_FATAL(error);
 	CU_ASSERT_EQUAL(error->code, EX_OSERR);
 	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "another peerflowd"));
 	CU_ASSERT_EQUAL(size_of_file(), before);
 	chain_close(chain);
-	CU_ASSERT_PTR_NULL(chain_open("/proc/nowhere", see, &other, NULL));
+	CU_ASSERT_PTR_NULL(chain_open("/proc/nowhere", NULL));
 }
 
 /* What cannot be written waits, and comes in order. */

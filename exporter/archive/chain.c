@@ -28,7 +28,8 @@ static const char *const reasons[CHAIN_WHATS] = {
 
 struct chain {
 	int fd;
-	bool ours;                  /* locked and read: it may be changed */
+	char *path;
+	bool recalled;              /* it may be changed: what is in it is known */
 	uint64_t octets;            /* of whole lines in the file */
 	GString *waiting;           /* lines that could not be written yet */
 	char head[FILE_SUM];
@@ -242,30 +243,39 @@ read_and_cut(struct chain *chain, struct opening *opening)
 	return true;
 }
 
+bool
+chain_recall(struct chain *chain, chain_each *each, void *data, GError **error)
+{
+	struct opening opening = { chain, each, data };
+
+	if (!read_and_cut(chain, &opening)) {
+		fail(chain->path, "cannot be read", error);
+		return false;
+	}
+	chain->recalled = true;
+	reserve(chain);
+	return true;
+}
+
 struct chain *
-chain_open(const char *directory, chain_each *each, void *data, GError **error)
+chain_open(const char *directory, GError **error)
 {
 	g_autofree char *path = g_build_filename(directory, "chain", NULL);
 	const int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
 
 	if (fd < 0)
 		return fail(path, "cannot be opened", error);
+	if (!lock(fd)) {
+		fail(path, "another peerflowd writes to this archive", error);
+		close(fd);
+		return NULL;
+	}
 	struct chain *chain = g_new0(struct chain, 1);
-	struct opening opening = { chain, each, data };
 	chain->fd = fd;
+	chain->path = g_steal_pointer(&path);
 	chain->waiting = g_string_new(NULL);
 	memcpy(chain->head, chain_origin, sizeof chain_origin);
-	if (!lock(fd))
-		fail(path, "another peerflowd writes to this archive", error);
-	else if (!read_and_cut(chain, &opening))
-		fail(path, "cannot be read", error);
-	else {
-		chain->ours = true;
-		reserve(chain);
-		return chain;
-	}
-	chain_close(chain);
-	return NULL;
+	return chain;
 }
 
 void
@@ -274,10 +284,11 @@ chain_close(struct chain *chain)
 	if (!chain)
 		return;
 	/* What was reserved and is not used goes back. */
-	if (chain->ours)
+	if (chain->recalled)
 		(void)!ftruncate(chain->fd, chain->octets);
 	g_string_free(chain->waiting, true);
 	close(chain->fd);
+	g_free(chain->path);
 	g_free(chain);
 }
 

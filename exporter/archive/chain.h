@@ -59,10 +59,13 @@ bool chain_read(int fd, chain_each *each, void *data, uint64_t *octets);
 /* The chain of a directory that is written to. */
 struct chain;
 
-/* Opens DIRECTORY/chain, making it if it is not there, cuts a torn last line, and tells each line. While it is open no
- * other process has it: after two seconds' wait for one this fails (EX_OSERR; EX_NOPERM without the rights). */
-struct chain *chain_open(const char *directory, chain_each *each, void *data, GError **error);
+/* Opens DIRECTORY/chain, making it if it is not there. While it is open no other process has it: after two seconds' wait
+ * for one this fails (EX_OSERR; EX_NOPERM without the rights). */
+struct chain *chain_open(const char *directory, GError **error);
 void chain_close(struct chain *chain);
+
+/* Cuts a torn last line, and tells each line. To be called once, before anything is added. Fails with EX_OSERR. */
+bool chain_recall(struct chain *chain, chain_each *each, void *data, GError **error);
 
 /* Adds a line. False, with errno set, if it could not be written: it waits for chain_flush. */
 bool chain_add(struct chain *chain, struct chain_line *line);

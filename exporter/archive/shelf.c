@@ -311,10 +311,10 @@ tell_missing(const struct shelf *shelf, const struct finding *finding)
 static bool
 finish_all(struct shelf *shelf, struct finding *finding, GError **error)
 {
-	if (!find_files(finding, shelf->directory, error))
-		return false;
-	shelf->chain = chain_open(shelf->directory, take_line, finding, error);
-	if (!shelf->chain)
+	/* A process that was killed may do something still until the lock of the chain is ours. */
+	shelf->chain = chain_open(shelf->directory, error);
+	if (!shelf->chain || !find_files(finding, shelf->directory, error)
+	    || !chain_recall(shelf->chain, take_line, finding, error))
 		return false;
 	shelf->chained = true;
 	shelf->number = finding->last + 1;

@@ -18,6 +18,7 @@ enum {
 	SECOND = G_USEC_PER_SEC,
 	MINUTE = 60 * G_USEC_PER_SEC,
 	PACKER_NICE = 10,           /* writing comes first */
+	PACKER_PAUSE = 15,          /* s, unless a file is closed: a disk may have room again */
 };
 
 struct store {
@@ -158,7 +159,9 @@ finish_file(struct store *store)
 	write_note(store, "", 0, store->written_mark);
 	move_mark(store);
 	publish(store);
+	g_mutex_lock(&store->lock);
 	g_cond_signal(&store->closed);
+	g_mutex_unlock(&store->lock);
 	return true;
 }
 
@@ -295,12 +298,12 @@ tick(struct store *store)
 	publish(store);
 }
 
-/* With the lock, which others may have meanwhile; for a second at most. */
+/* With the lock, which others may have meanwhile; for so many seconds at most. */
 static void
-wait_for(struct store *store, GCond *condition)
+wait_for(struct store *store, GCond *condition, unsigned seconds)
 {
 	if (!store->stop)
-		g_cond_wait_until(condition, &store->lock, g_get_monotonic_time() + SECOND);
+		g_cond_wait_until(condition, &store->lock, g_get_monotonic_time() + seconds * SECOND);
 }
 
 /* Writes a chunk, which was taken from the backlog; false if it had to be given up because the store is to end. */
@@ -316,7 +319,7 @@ work_off(struct store *store, struct chunk *chunk)
 		if (written)
 			break;
 		g_mutex_lock(&store->lock);
-		wait_for(store, &store->work);
+		wait_for(store, &store->work, 1);
 		const bool stop = store->stop;
 		g_mutex_unlock(&store->lock);
 		if (stop)
@@ -341,7 +344,7 @@ take_chunk(struct store *store, struct chunk **chunk)
 		return go_on;
 	g_mutex_lock(&store->lock);
 	if (!store->backlog.first)
-		wait_for(store, &store->work);
+		wait_for(store, &store->work, 1);
 	g_mutex_unlock(&store->lock);
 	return go_on;
 }
@@ -387,7 +390,7 @@ packer_run(gpointer data)
 	while (!__atomic_load_n(&store->stop_packing, __ATOMIC_RELAXED))
 		if (!shelf_pack(store->shelf, &store->stop_packing)) {
 			g_mutex_lock(&store->lock);
-			wait_for(store, &store->closed);
+			wait_for(store, &store->closed, PACKER_PAUSE);
 			g_mutex_unlock(&store->lock);
 		}
 	return NULL;
