@@ -423,7 +423,14 @@ def refused(checks, lab):
     made = where.generate(100)
     checks.equal("refused: collectors work", made, len(sink.wait_flows(made)))
     checks.equal("refused: the daemon ends", 0, daemon.stop())
-    daemon = where.daemon([], exporter="", netbird="[archive]\nenabled = no\n")
+    shared = f"[archive]\npath = {lab.directory}/shared\n"
+    first, second = where.daemon([], netbird=shared), where.daemon([], netbird=shared)
+    checks.equal("refused: a directory that another daemon writes to", ("keeping", "not-open"),
+                 tuple(archive_status(where, daemon)["state"] for daemon in (first, second)))
+    checks.true("refused: and why", "another peerflowd writes to this archive" in second.text(), second.text())
+    first.stop()
+    second.stop()
+    daemon = where.daemon([], netbird="[archive]\nenabled = no\n")
     where.generate(100)
     checks.equal("refused: nothing is touched when it is off", ("off", False),
                  (archive_status(where, daemon)["state"], pathlib.Path(f"{daemon.run}-state/archive").exists()))
