@@ -151,6 +151,7 @@ begin(struct keep *keep, uint64_t head)
 	ledger_each(keep->identity->ledger, take_entry, keep);
 	memcpy(memory->told, keep->entry, sizeof memory->told);
 	memory->n_told = keep->n_entries;
+	memory->missed_first = memory->missed_last = 0;
 	memory->start = head;
 	memory->begun = 1;
 }
@@ -212,6 +213,19 @@ keep_follows(const struct keep *keep, uint64_t number)
 	return keep->cursor + 1 == number;
 }
 
+/* How many of these flows were not told as missing yet, be it by an earlier process; now they are. */
+static uint64_t
+note_missed(struct keep_memory *memory, uint64_t first, uint64_t last)
+{
+	const uint64_t from = MAX(first, memory->missed_first), to = MIN(last, memory->missed_last);
+	const uint64_t known = from <= to ? to - from + 1 : 0;
+
+	if (first < memory->missed_first || first > memory->missed_last + 1)
+		memory->missed_first = first;
+	memory->missed_last = known ? MAX(last, memory->missed_last) : last;
+	return last - first + 1 - known;
+}
+
 static void
 tell_missed(struct keep *keep, uint64_t first)
 {
@@ -220,11 +234,12 @@ tell_missed(struct keep *keep, uint64_t first)
 		.kind = GAP_ARCHIVE,
 		.first = MIN(keep->followed, now),
 		.last = now,
-		.flows = first - 1 - keep->cursor,
+		.flows = note_missed(keep->memory, keep->cursor + 1, first - 1),
 		.unknown = true,            /* some of them would not have been told */
 	};
 
-	ledger_add(keep->identity->ledger, &gap);
+	if (gap.flows)
+		ledger_add(keep->identity->ledger, &gap);
 }
 
 uint64_t

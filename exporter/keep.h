@@ -24,12 +24,14 @@
  * the journal could not keep is told as GAP_ARCHIVE. */
 struct keep;
 
-enum { KEEP_LAYOUT = 1 };       /* number of the layout of struct keep_memory, for whoever keeps it */
+enum { KEEP_LAYOUT = 2 };       /* number of the layout of struct keep_memory, for whoever keeps it */
 
 /* What survives the process. All zero in the beginning. */
 struct keep_memory {
 	uint64_t begun;             /* not zero: the rest means something */
 	uint64_t start;             /* number of the last flow that is not for the archive, being older */
+	uint64_t missed_first;      /* numbers of the flows that were told as missing last, zero: none were */
+	uint64_t missed_last;
 	uint64_t n_told;            /* gaps of the ledger as the archive has them */
 	struct gap told[LEDGER_LAST];
 	struct store_memory store;
