@@ -80,6 +80,7 @@ stream_flow(GRand *rand, unsigned n)
 	flow.reply.destination = flow.original.source;
 	if (icmp) {
 		flow.original.icmp = 0x0800;
+		flow.original.icmp_id = flow.reply.icmp_id = 1000 + n;
 	} else {
 		flow.original.source_port = flow.reply.destination_port = g_rand_int(rand);
 		flow.original.destination_port = flow.reply.source_port = g_rand_int(rand);
@@ -87,6 +88,7 @@ stream_flow(GRand *rand, unsigned n)
 	flow.nat_type = flow.family;
 	if (n % 3) {
 		stream_address(&flow.reply.destination, rand, flow.family);
+		flow.reply.icmp_id += icmp;
 		flow.translation = TRANSLATED_SOURCE;
 		flow.nat_type = flow.family == 4 ? 1 : 5;
 	}

@@ -128,6 +128,8 @@ check_encoded(const char *template)
 		expected.policy = flow.policy;
 		expected.properties = flow.properties;
 		expected.reply.biflow_direction = 0;
+		if (strcmp(template, "archive") != 0)       /* which alone has ids of echoes */
+			expected.original.icmp_id = expected.reply.icmp_id = 0;
 		CU_ASSERT_FALSE(memcmp(&flow, &expected, sizeof flow));
 	}
 	CU_ASSERT_EQUAL(n, FLOWS);

@@ -526,6 +526,8 @@ value_right(const struct record *record, const struct value *value, const struct
 	case ENTERPRISE << 16 | 1021 ... ENTERPRISE << 16 | 1026: return is_word(value, end_of(value, flow, reply));
 	case ENTERPRISE << 16 | 1027: return is_name(value, flow->policy);
 	case ENTERPRISE << 16 | 1028: return given == flow->masqueraded;
+	case ENTERPRISE << 16 | 1029: return given == side->icmp_id;
+	case ENTERPRISE << 16 | 1030: return given == other->icmp_id;
 	case ENTERPRISE << 16 | 1011: return given == flow->mark;
 	case ENTERPRISE << 16 | 1012: return given == flow->zone;
 	case ENTERPRISE << 16 | 1013: return given == flow->status;

@@ -30,6 +30,7 @@ static const char *const words[] = {
 	"conntrackMark", "conntrackZone", "conntrackStatus", "conntrackState", "conntrackLabels",
 	"conntrackStopMilliseconds", "recordGaps", "sourceResourceName", "destinationResourceName", "sourceNetworkName",
 	"destinationNetworkName", "sourceDomainName", "destinationDomainName", "policyName", "masqueraded",
+	"icmpIdentifier", "postNATIcmpIdentifier",
 };
 
 static fbInfoModel_t *model;

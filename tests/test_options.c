@@ -248,7 +248,7 @@ test_all_types(void)
 		total++;
 	}
 	CU_ASSERT_PTR_EQUAL(at, end);
-	CU_ASSERT_EQUAL(total, 25);
+	CU_ASSERT_EQUAL(total, 27);
 }
 
 static void

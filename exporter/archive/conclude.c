@@ -21,6 +21,7 @@ static const struct {
 	MIRROR(postNAPTSourceTransportPort, postNAPTSourceTransportPort, reply.destination_port, original.source_port),
 	MIRROR(postNAPTDestinationTransportPort, postNAPTDestinationTransportPort, reply.source_port,
 	       original.destination_port),
+	MIRROR(postNATIcmpIdentifier, postNATIcmpIdentifier, reply.icmp_id, original.icmp_id),
 };
 
 static bool

@@ -255,6 +255,10 @@ def shared(checks, lab):
                          [(held(a), a["role"]) for a in answer["answers"]])
             _, (answer,), _ = world.answers(*options, "--at", second, "-p", "icmp", OUTSIDE)
             checks.equal(f"{live_}: an echo", ["10.20.0.22"], [a["flow"]["source_address"] for a in answer["answers"]])
+            for number, found in ((4242, ["10.20.0.22"]), (4243, [])):
+                _, (answer,), _ = world.answers(*options, "--at", second, "-p", "icmp", f"{OUTSIDE}:{number}")
+                checks.equal(f"{live_}: an echo by its id {number}", found,
+                             [a["flow"]["source_address"] for a in answer["answers"]])
 
 
 def joined(checks, lab):
