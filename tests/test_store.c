@@ -432,6 +432,39 @@ test_queue(void)
 	remove_directory(directory);
 }
 
+/* Somebody removes all of it, and the directory too: that is said, and the next store begins anew behind the last flow. */
+static void
+test_removed(void)
+{
+	struct store_memory *memory = g_new0(struct store_memory, 1);
+	const struct store_options options = { .directory = directory, .memory = memory };
+	struct store *store = open_it(&options);
+	struct store_status status;
+	uint32_t sequence = 0;
+
+	CU_ASSERT_TRUE(give_flow(store, 1, &sequence));
+	CU_ASSERT_TRUE(wait_until(store, mark_is, 1));
+	remove_directory(directory);
+	store_rotate(store);
+	sequence = 0;
+	CU_ASSERT_TRUE(give_flow(store, 2, &sequence));
+	CU_ASSERT_TRUE(wait_until(store, is_failing, true));
+	store_status(store, &status);
+	CU_ASSERT_PTR_NOT_NULL(strstr(status.error, "No such file or directory"));
+	store_close(store);
+	store = open_it(&options);
+	CU_ASSERT_EQUAL(store_mark(store), 1);
+	sequence = 0;
+	CU_ASSERT_TRUE(give_flow(store, 2, &sequence));
+	store_close(store);
+	g_autoptr(GArray) ids = all_ids(directory);
+	CU_ASSERT_EQUAL(ids->len, 1);
+	CU_ASSERT_TRUE(are_in_order(ids, 2));
+	expect_sound(directory, 1);
+	remove_directory(directory);
+	g_free(memory);
+}
+
 /* The store ends although nothing can be written: what is in the file stays whole, and the mark says what is. */
 static bool
 end_failing(void)
@@ -551,6 +584,7 @@ main(void)
 		{ "killed again and again", test_killed },
 		{ "killed while files are removed", test_killed_removing },
 		{ "a full queue", test_queue },
+		{ "somebody removes the directory", test_removed },
 		{ "an end while nothing can be written", test_end },
 		{ "a full disk", test_disk_full },
 		CU_TEST_INFO_NULL,

@@ -90,6 +90,19 @@ shelf_sync(const struct shelf *shelf)
 	(void)!fsync(shelf->fd);
 }
 
+/* Anything of that name is ours, and empty: a file that is written to has a number of its own. */
+int
+shelf_create(const struct shelf *shelf, const struct file_name *part)
+{
+	char text[FILE_NAME_OCTETS];
+
+	file_name_print(part, text);
+	const int fd = openat(shelf->fd, text, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+	if (fd >= 0)
+		shelf_sync(shelf);
+	return fd;
+}
+
 /* Takes a file that is there into the list. */
 static void
 list_file(struct shelf *shelf, const struct file_name *name)

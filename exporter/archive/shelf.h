@@ -34,6 +34,9 @@ uint64_t shelf_number(const struct shelf *shelf);
 /* The path of a file, to be freed. */
 char *shelf_path(const struct shelf *shelf, const struct file_name *name);
 
+/* Makes the empty FILE_PART of that name and opens it to be written at its end. -1, with errno set: it cannot be. */
+int shelf_create(const struct shelf *shelf, const struct file_name *part);
+
 /* The FILE_PART of that name, of so many octets with that sum, is complete and on the disk: closes it and puts it into
  * the chain. False, with errno set, if it could not be renamed; it may be tried again. */
 bool shelf_add(struct shelf *shelf, const struct file_name *part, uint64_t octets, const char *sum);

@@ -2,7 +2,6 @@
 #include "archive/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -128,11 +127,9 @@ open_part(struct store *store)
 	store->name = (struct file_name){ g_get_real_time() / SECOND * 1000, shelf_number(store->shelf), FILE_PART };
 	g_free(store->path);
 	store->path = shelf_path(store->shelf, &store->name);
-	/* Anything of that name is ours, and empty: it is in no note. */
-	store->fd = open(store->path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+	store->fd = shelf_create(store->shelf, &store->name);
 	if (store->fd < 0)
 		return false;
-	shelf_sync(store->shelf);
 	store->offset = 0;
 	g_checksum_reset(store->sum);
 	publish(store);
