@@ -35,10 +35,10 @@ check_template(const struct template_file *file, const struct template *template
 
 /* Any flows, through any message size the templates allow. */
 static void
-encode(const struct template_file *file, unsigned records, uint16_t size)
+encode(const struct template_file *file, unsigned records, uint16_t size, bool properties)
 {
 	const struct encoder_options options = { .records = records, .reply = REPLY_WIRE, .domain = 1, .enterprise = 32473,
-	                                         .message_size = size, .boot = 1000 };
+	                                         .message_size = size, .boot = 1000, .properties = properties };
 	g_autoptr(encoder_t) encoder = encoder_new(file, &options, NULL);
 	static const struct name name[] = { { "-", 1 }, { "\xe2\x82\xac uro", 7 } };
 	static const struct identity identity[] = { { { 0 } }, { { 1, 1, 1, 1, 1, 1, 1, 1 } }, { { [WORD_USER] = 9 } } };
@@ -88,7 +88,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	template_file_print(file, TRAIT_BIFLOW, out);
 	fclose(out);
 	check(length > 0);
-	encode(file, TRAIT_UNIFLOW, 130 + 7 * size % 1400);
-	encode(file, TRAIT_BIFLOW, 130 + 11 * size % 1400);
+	encode(file, TRAIT_UNIFLOW, 130 + 7 * size % 1400, false);
+	encode(file, TRAIT_BIFLOW, 130 + 11 * size % 1400, false);
+	encode(file, TRAIT_BIFLOW, 400 + 17 * size % 65000, true);
 	return 0;
 }
