@@ -55,22 +55,30 @@ heeded(const struct words *words, unsigned word)
 	return words_have(words, word) && conclude_heeds(words, word);
 }
 
-static void
-mirror(struct flow *flow, const struct words *words)
+struct conclusion
+conclusion_of(const struct words *words)
 {
+	struct conclusion conclusion = { .family = is_v6(words) ? 6 : 4, .nat_type = !words_have(words, WORD_natType) };
+
 	for (unsigned i = 0; i < G_N_ELEMENTS(mirrors); i++)
 		if (!heeded(words, mirrors[i].unless[0]) && !heeded(words, mirrors[i].unless[1]))
-			memcpy((uint8_t *)flow + mirrors[i].to, (uint8_t *)flow + mirrors[i].from, mirrors[i].octets);
+			conclusion.mirrors |= 1 << i;
+	return conclusion;
+}
+
+static inline bool
+differ(const union address *one, const union address *other)
+{
+	return (one->half[0] ^ other->half[0]) | (one->half[1] ^ other->half[1]);
 }
 
 static uint8_t
 translation(const struct flow *flow)
 {
 	const struct side *there = &flow->original, *back = &flow->reply;
-	bool source = memcmp(&there->source, &back->destination, sizeof there->source) ||
-	              there->source_port != back->destination_port;
-	bool destination = memcmp(&there->destination, &back->source, sizeof there->destination) ||
-	                   there->destination_port != back->source_port;
+	const bool source = differ(&there->source, &back->destination) || there->source_port != back->destination_port;
+	const bool destination = differ(&there->destination, &back->source) ||
+	                         there->destination_port != back->source_port;
 
 	return (source ? TRANSLATED_SOURCE : 0) | (destination ? TRANSLATED_DESTINATION : 0);
 }
@@ -84,12 +92,14 @@ nat_type(const struct flow *flow)
 }
 
 void
-conclude(struct flow *flow, const struct words *words)
+conclude(struct flow *flow, const struct conclusion *conclusion)
 {
-	flow->family = is_v6(words) ? 6 : 4;
-	mirror(flow, words);
+	flow->family = conclusion->family;
+	for (unsigned i = 0; conclusion->mirrors >> i; i++)
+		if (conclusion->mirrors >> i & 1)
+			memcpy((uint8_t *)flow + mirrors[i].to, (uint8_t *)flow + mirrors[i].from, mirrors[i].octets);
 	flow->translation = translation(flow);
-	if (!words_have(words, WORD_natType))
+	if (conclusion->nat_type)
 		flow->nat_type = nat_type(flow);
 	flow->id = flow->flow_id >> 32;
 }

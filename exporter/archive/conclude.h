@@ -2,12 +2,24 @@
 #ifndef PEERFLOW_ARCHIVE_CONCLUDE_H
 #define PEERFLOW_ARCHIVE_CONCLUDE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "archive/word.h"
 #include "flow.h"
 
-/* Fills in what follows from the words a flow's template had, and is no word itself: the family, the reply's tuple of a
- * flow that was not translated, what was translated, the kernel's id. */
-void conclude(struct flow *flow, const struct words *words);
+/* What follows from the words a flow's template has, once for all its records. */
+struct conclusion {
+	uint8_t family;
+	uint8_t mirrors;            /* parts of the reply's tuple that no word says */
+	bool nat_type;              /* neither is that said */
+};
+
+struct conclusion conclusion_of(const struct words *words);
+
+/* Fills in what follows from what was said, and is no word itself: the family, the reply's tuple of a flow that was not
+ * translated, what was translated, the kernel's id. */
+void conclude(struct flow *flow, const struct conclusion *conclusion);
 
 /* Does this word of its template say something of the flow? Not so an address that is not of its family. */
 bool conclude_heeds(const struct words *words, unsigned word);

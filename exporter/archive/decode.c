@@ -50,7 +50,7 @@ enum plan_kind { PLAN_OTHER, PLAN_FLOW, PLAN_PROPERTIES, PLAN_INTERFACE, PLAN_DO
 
 struct plan {
 	int64_t key;                /* as a shape's */
-	struct words words;
+	struct conclusion conclusion;
 	uint8_t kind;
 	bool named;                 /* it has strings of its own */
 	uint16_t shortest;
@@ -227,7 +227,7 @@ plan_new(const struct shape *shape)
 	uint16_t from = 0;
 
 	plan->key = shape->key;
-	plan->words = shape->words;
+	plan->conclusion = conclusion_of(&shape->words);
 	plan->kind = plan_kind(shape);
 	plan->shortest = shape->shortest;
 	for (unsigned i = 0; i < shape->n_fields; i++) {
@@ -402,6 +402,38 @@ take_gap(struct decoder *decoder, struct told *told)
 	decoder->gap(&told->gap, decoder->data);
 }
 
+enum { SAYING_HEADER = 3 };
+
+/* What was said, one after the other: word, length, text. */
+static void
+fold(struct decoder *decoder)
+{
+	GByteArray *told = decoder->told;
+	size_t octets = 0, had = told->len;
+
+	for (unsigned i = 0; i < decoder->n_said; i++)
+		octets += SAYING_HEADER + decoder->said[i].octets;
+	g_byte_array_set_size(told, had + octets);
+	uint8_t *at = told->data + had;
+	for (unsigned i = 0; i < decoder->n_said; i++) {
+		const struct saying *said = &decoder->said[i];
+		*at++ = said->word;
+		*at++ = said->octets >> 8;
+		*at++ = said->octets & 0xff;
+		memcpy(at, said->text, said->octets);
+		at += said->octets;
+	}
+}
+
+static void
+unfold(struct saying *said, unsigned n, const uint8_t *at)
+{
+	for (unsigned i = 0; i < n; i++) {
+		said[i] = (struct saying){ at + SAYING_HEADER, at[1] << 8 | at[2], at[0] };
+		at += SAYING_HEADER + said[i].octets;
+	}
+}
+
 /* Keeps what was said; whose it is will matter only if a flow is shown that refers to it. */
 static void
 take_properties(struct decoder *decoder, struct told *told)
@@ -411,12 +443,7 @@ take_properties(struct decoder *decoder, struct told *told)
 
 	if (!told->properties || told->properties >= MOST_PROPERTIES)
 		return;
-	for (unsigned i = 0; i < decoder->n_said; i++) {
-		const struct saying *said = &decoder->said[i];
-		const uint8_t head[] = { said->word, said->octets >> 8, said->octets & 0xff };
-		g_byte_array_append(decoder->told, head, sizeof head);
-		g_byte_array_append(decoder->told, said->text, said->octets);
-	}
+	fold(decoder);
 	if (all->len <= told->properties)
 		g_array_set_size(all, told->properties + 1);
 	g_array_index(all, struct properties, told->properties) = properties;
@@ -450,16 +477,6 @@ take_options_set(struct decoder *decoder)
 }
 
 /* Names */
-
-static unsigned
-unfold(struct saying *said, unsigned n, const uint8_t *at)
-{
-	for (unsigned i = 0; i < n; i++) {
-		said[i] = (struct saying){ at + 3, at[1] << 8 | at[2], at[0] };
-		at += 3 + said[i].octets;
-	}
-	return n;
-}
 
 static struct lexicon_entry
 find_properties(struct decoder *decoder, uint64_t number)
@@ -569,7 +586,7 @@ decoder_next(struct decoder *decoder, struct flow *flow)
 	}
 	memset(flow, 0, sizeof *flow);
 	decoder->at = take_record(decoder, decoder->plan, decoder->at, flow);
-	conclude(flow, &decoder->plan->words);
+	conclude(flow, &decoder->plan->conclusion);
 	return true;
 }
 

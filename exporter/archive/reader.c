@@ -382,7 +382,8 @@ take_flow(struct reader *reader, const struct words *words, const union wire *wi
 	for (unsigned i = 0; i < WORD_COUNT; i++)
 		if (places[i].octets && words_have(words, i) && conclude_heeds(words, i))
 			take_word(flow, &places[i], wire);
-	conclude(flow, words);
+	const struct conclusion conclusion = conclusion_of(words);
+	conclude(flow, &conclusion);
 	take_phrases(reader, wire, flow);
 	part_from_via(reader, &reader->identity[1]);
 	part_from_via(reader, &reader->identity[2]);
