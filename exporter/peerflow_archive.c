@@ -122,8 +122,14 @@ peerflow_archive_scan(const struct peerflow_archive *archive, const struct scan_
 	return scan_open(&options, error);
 }
 
+static bool
+may_match(const struct flow *flow, void *query)
+{
+	return query_may_match(query, flow);
+}
+
 struct scan *
-peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, GError **error)
+peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, bool joined, GError **error)
 {
 	g_autofree struct query_address *wanted = NULL;
 	const size_t n = query_addresses(query, &wanted);
@@ -131,7 +137,9 @@ peerflow_archive_ask(const struct peerflow_archive *archive, const struct query 
 
 	for (size_t i = 0; i < n; i++)
 		addresses[i] = (struct scan_address){ wanted[i].address, wanted[i].family };
-	return peerflow_archive_scan(archive, &(struct scan_options){ .addresses = addresses, .n_addresses = n }, error);
+	return peerflow_archive_scan(archive, &(struct scan_options){ .addresses = addresses, .n_addresses = n,
+	                                                              .wanted = joined ? NULL : may_match,
+	                                                              .data = (void *)query }, error);
 }
 
 bool

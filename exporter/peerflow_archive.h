@@ -59,9 +59,11 @@ bool peerflow_archive_prepare(struct peerflow_archive *archive, GError **error);
 struct scan *peerflow_archive_scan(const struct peerflow_archive *archive, const struct scan_options *rest,
                                    GError **error);
 
-/* The same for whoever asks a query: the addresses it names are looked up in the index. The flows that come may
- * still be others. */
-struct scan *peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, GError **error);
+/* The same for whoever asks a query: the addresses it names are looked up in the index. The flows that come may still be
+ * others. joined: it is asked of the records of a flow together, so that a record alone need not answer it. The query
+ * must outlive the scan. */
+struct scan *peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, bool joined,
+                                  GError **error);
 
 /* For the end of a command: false, with error set (EX_DATAERR), if something could not be read. */
 bool peerflow_archive_whole(const struct scan *scan, GError **error);

@@ -57,8 +57,8 @@ struct run {
 static void
 run_clear(struct run *run)
 {
-	query_free(run->query);
 	scan_free(run->scan);
+	query_free(run->query);
 	join_free(run->join);
 	order_free(run->order);
 	g_clear_pointer(&run->printer, printer_free);
@@ -234,7 +234,8 @@ flows_run(const struct flows *flows, GError **error)
 	g_auto(run_t) run = { .flows = flows, .text = g_string_new(NULL), .join = flows->join ? join_new() : NULL };
 
 	if (!(run.query = peerflow_query(flows->words, error)) || !begin_order(&run, error)
-	    || !(run.scan = peerflow_archive_ask(&flows->archive, run.query, error)) || !begin_output(&run, error))
+	    || !(run.scan = peerflow_archive_ask(&flows->archive, run.query, flows->join, error))
+	    || !begin_output(&run, error))
 		return false;
 	return (run.order ? stream_ordered(&run, error) : stream(&run, error)) && peerflow_archive_whole(run.scan, error);
 }

@@ -49,7 +49,37 @@ answers(const char *text, const struct flow *flow)
 	if (!query)
 		printf("%s\n", error->message);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(query);
-	return query_matches(query, &print);
+	const bool matches = query_matches(query, &print);
+	CU_ASSERT(!matches || query_may_match(query, flow));
+	return matches;
+}
+
+static bool
+may_answer(const char *text, const struct flow *flow)
+{
+	g_autoptr(query_t) query = query_parse(text, NULL);
+
+	return query_may_match(query, flow);
+}
+
+/* What is not about names is known before they are. */
+static void
+test_nameless(void)
+{
+	static const char *const maybe[] = {
+		"", "peer bob", "not peer alice", "peer bob and tcp", "tcp and not (peer alice or udp)", "udp or router x",
+		"not (udp and peer *)", "if wt7", "not if wt0", "port 443 and src peer bob and bytes > 1m",
+	};
+	static const char *const never[] = {
+		"udp", "not tcp", "peer alice and udp", "udp and not peer bob", "not (tcp or peer alice)",
+		"not (peer alice or not udp)", "port 1 and (peer alice or peer bob)", "(udp or snat) and not ipv4",
+	};
+	const struct flow flow = sample();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(maybe); i++)
+		CU_ASSERT(may_answer(maybe[i], &flow));
+	for (size_t i = 0; i < G_N_ELEMENTS(never); i++)
+		CU_ASSERT(!may_answer(never[i], &flow));
 }
 
 static void
@@ -257,6 +287,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "answers", test_answers },
 		{ "what a flow does not have", test_absent },
+		{ "before names are known", test_nameless },
 		{ "IPv6", test_v6 },
 		{ "errors point at the word", test_errors },
 		{ "addresses to look for", test_addresses },

@@ -224,6 +224,28 @@ test_directory(void)
 	remove_directory();
 }
 
+static bool
+is_late(const struct flow *flow, void *data G_GNUC_UNUSED)
+{
+	CU_ASSERT_EQUAL(flow->initiator + flow->responder + flow->policy, 0);
+	return flow->start >= stream_start + 20000;
+}
+
+/* Whoever can say no before names are looked up is asked. */
+static void
+test_wanted(void)
+{
+	g_autoptr(GByteArray) octets = stream_archive(4000, 0, FLOWS, SEED);
+
+	make_directory();
+	write_packed(NAME(1) ".zst", octets);
+	const struct result late = scan_with((struct scan_options){ .last = UINT64_MAX, .wanted = is_late }, NULL);
+	CU_ASSERT_EQUAL(late.flows, FLOWS - 200);
+	CU_ASSERT_EQUAL(late.wrong, 0);
+	CU_ASSERT_EQUAL(late.statistics.records, FLOWS);
+	remove_directory();
+}
+
 /* What only the index can know: which blocks are not to be looked at. */
 static void
 test_index(void)
@@ -524,6 +546,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "a directory", test_directory },
 		{ "what an index spares", test_index },
+		{ "flows that nobody wants", test_wanted },
 		{ "gaps that an index does not hide", test_gaps },
 		{ "any octet damaged", test_damaged_plain },
 		{ "the same of compressed octets", test_damaged_packed },

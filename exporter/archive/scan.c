@@ -79,10 +79,10 @@ is_wanted(struct scan *scan, const struct flow *flow)
 	note(&scan->statistics, flow);
 	if (MAX(flow->end, flow->stop) < options->first || flow->start > options->last)
 		return false;
-	for (size_t i = 0; i < options->n_addresses; i++)
-		if (has_address(flow, &options->addresses[i]))
-			return true;
-	return !options->n_addresses;
+	bool found = !options->n_addresses;
+	for (size_t i = 0; i < options->n_addresses && !found; i++)
+		found = has_address(flow, &options->addresses[i]);
+	return found && (!options->wanted || options->wanted(flow, options->data));
 }
 
 static void

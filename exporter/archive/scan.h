@@ -27,6 +27,9 @@ struct scan_options {
 	const struct scan_address *addresses;   /* only flows with one of these, before or after translation; copied */
 	size_t n_addresses;         /* zero: any flow */
 	uint32_t enterprise;        /* of the OWN elements in files */
+	/* False: this flow is not wanted. Asked before its names are looked up, which takes longer than all else: initiator,
+	 * responder and policy are zero, or are to be ignored. May be NULL. */
+	bool (*wanted)(const struct flow *flow, void *data);
 	/* A file or a part of it cannot be read: text names it, and the octet. The scan goes on behind it. May be NULL. */
 	void (*trouble)(const char *text, void *data);
 	/* A gap record that overlaps first to last; path is the index of its archive. May be NULL. */

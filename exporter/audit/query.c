@@ -928,6 +928,34 @@ query_matches(const struct query *query, const struct print_flow *flow)
 	return !query->root || query->root->matches(query->root, flow);
 }
 
+/* Of names nothing is known here, so a test of one may come out either way. */
+static bool
+is_about_names(const struct node *node)
+{
+	return node->matches == matches_word || node->matches == matches_interface || node->matches == matches_router;
+}
+
+/* Could the node's answer be this one? */
+static bool
+may_be(const struct node *node, const struct print_flow *flow, bool answer)
+{
+	if (node->matches == matches_not)
+		return may_be(node->left, flow, !answer);
+	if (node->matches == (answer ? matches_and : matches_or))
+		return may_be(node->left, flow, answer) && may_be(node->right, flow, answer);
+	if (node->matches == (answer ? matches_or : matches_and))
+		return may_be(node->left, flow, answer) || may_be(node->right, flow, answer);
+	return is_about_names(node) || node->matches(node, flow) == answer;
+}
+
+bool
+query_may_match(const struct query *query, const struct flow *flow)
+{
+	const struct print_flow nameless = { .flow = flow };
+
+	return !query->root || may_be(query->root, &nameless, true);
+}
+
 static bool collect_addresses(const struct node *node, GArray *addresses);
 
 /* One list of the two is enough, and the shorter one is better. */

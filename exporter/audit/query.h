@@ -36,4 +36,7 @@ size_t query_addresses(const struct query *query, struct query_address **address
 /* No allocation. */
 bool query_matches(const struct query *query, const struct print_flow *flow);
 
+/* False: whatever its names are, query_matches will say no. For whoever would have to look the names up first. */
+bool query_may_match(const struct query *query, const struct flow *flow);
+
 #endif

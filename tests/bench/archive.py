@@ -132,10 +132,11 @@ def show(figures):
     print(line("peerflow flows --count", f.count_all, f.records))
     print(line(f"... '{FILTER}'", f.count, f.records))
     print(line(f"nfdump '{FILTER}'", f.nfdump, f.records))
-    print(f"  to nfdump: {f.count.cpu / f.nfdump.cpu:.2f} of its CPU, {f.count.seconds / f.nfdump.seconds:.2f} of its time")
+    print(f"  to nfdump: {f.count.cpu / f.nfdump.cpu:.2f} of its CPU, "
+          f"{f.count.seconds / f.nfdump.seconds:.2f} of its time")
     t = f.touched
-    print(f"  peerflow who --at: {f.who.seconds:.3f} s, {f.who.resident_mib:.1f} MiB; of {t['files'] + t['files_skipped']}"
-          f" files opened {t['files']}, of {t['blocks'] + t['blocks_skipped']} blocks {t['blocks']}")
+    print(f"  peerflow who --at: {f.who.seconds:.3f} s, {f.who.resident_mib:.1f} MiB; read: {t['files']} of "
+          f"{t['files'] + t['files_skipped']} files, {t['blocks']} of {t['blocks'] + t['blocks_skipped']} blocks")
     good = f.count_all.flows == f.records and f.count.flows == f.nfdump.flows
     if not good:
         print("  WRONG: not all flows are there, or nfdump found others")
