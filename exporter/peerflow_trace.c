@@ -544,6 +544,10 @@ prepare(struct tracing *tracing, struct request *request, GError **error)
 	if ((request->slack && !read_slack(request->slack, &tracing->slack, error)) ||
 	    (request->tuple && !tuple_parse(request->tuple, &tracing->pattern, error)))
 		return false;
+	if (request->archive.paths && g_strv_length(request->archive.paths) > CLOCKS_MOST_ROUTERS) {
+		g_set_error(error, PEERFLOW_ERROR, EX_USAGE, "more than %u archives", CLOCKS_MOST_ROUTERS);
+		return false;
+	}
 	tracing->query = peerflow_query(request->words, error);
 	tracing->whole = !request->words && !request->tuple && !request->archive.from && !request->archive.to;
 	return tracing->query && peerflow_archive_prepare(&request->archive, error);

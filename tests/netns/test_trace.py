@@ -386,6 +386,10 @@ def ask_for_one(checks, sites, truth):
         done = subprocess.run(["dot", "-Tplain"], input=text, capture_output=True, text=True, check=False)
         checks.equal("dot takes it", (0, ""), (done.returncode, done.stderr))
     checks.true("dot: three rows", text.count("subgraph") == 3, text)
+    for what, options in (("format", ("--format", "gif")), ("slack", ("--slack", "soon")), ("limit", ("-n", "-1")),
+                          ("tuple", ("--tuple", "here")), ("archives", both([sites.a.archive] * 65))):
+        status, text, said = trace(*options)
+        checks.true(f"a wrong {what}: says so", status == 64 and not text and what in said, (status, said))
     status, text, said = trace(*archives, "src host 192.0.2.77")
     checks.equal("no such flow", (1, "", "peerflow trace: no archive has such a flow\n"), (status, text, said))
 
