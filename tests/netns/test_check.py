@@ -7,9 +7,11 @@
 import hashlib
 import json
 import re
+import signal
 import struct
 import subprocess
 import sys
+import time
 
 import lib
 import stand
@@ -240,7 +242,51 @@ def archived(checks, lab):
     checks.equal("no chain", (66, []), archive.check()[:2])
 
 
-CASES = (well, wrong, modes, told, tunnel, archived)
+def written(checks, lab):
+    """The archive of a daemon: at work, killed, and ended by the next one."""
+    where = stand.Stand(lab, tracking=True)
+    path = lab.directory / "flows"
+
+    def check_it(what):
+        done = subprocess.run([stand.PEERFLOW, "check", "--archive", path], capture_output=True, text=True, check=False)
+        files = int((re.search(r": (\d+) files with", done.stdout) or (0, 0))[1])
+        checks.true(what, done.returncode == 0 and files >= 1,
+                    f"got {done.returncode} {done.stdout} {done.stderr}")
+        return files
+
+    def begin():
+        daemon = where.daemon([], netbird=f"status = off\nwireguard = off\n[archive]\npath = {path}\nrotate = 1s\n")
+        for _ in range(4):
+            where.generate(2000)
+            time.sleep(0.7)
+        return daemon
+
+    daemon = begin()
+    check_it("at work")
+    where.generate(2000)
+    daemon.stop(signal.SIGKILL)
+    files = check_it("killed")
+    daemon = begin()
+    more = check_it("at work again")
+    checks.true("goes on", more > files, f"{files}, then {more} files")
+    checks.equal("ends", 0, daemon.stop())
+    check_it("ended")
+    heads = [line.split()[-1] for line in daemon.lines("head of the chain")]
+    done = subprocess.run([stand.PEERFLOW, "check", "--archive", path, "--head", heads[0]], capture_output=True,
+                          check=False)
+    checks.equal("a head of the log", 0, done.returncode)
+    checks.equal("no file is open", [], list(path.glob("*.part")))
+    for file in sorted(path.glob("flows-*")):
+        octets = file.read_bytes()
+        at = len(octets) // 2
+        file.write_bytes(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1:])
+    done = subprocess.run([stand.PEERFLOW, "check", "--archive", path], capture_output=True, text=True, check=False)
+    named = set(re.findall(r"wrong  (flows-[^:]*): ", done.stdout))
+    checks.equal("every file that was changed is named", (65, {file.name for file in path.glob("flows-*")}),
+                 (done.returncode, named))
+
+
+CASES = (well, wrong, modes, told, tunnel, archived, written)
 
 if __name__ == "__main__":
     sys.exit(stand.run(CASES))
