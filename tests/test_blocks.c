@@ -13,7 +13,8 @@
 #include "allocations.h"
 #include "suite.h"
 
-enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, FLOW_TEMPLATES = 500, STRINGS = 18, PEERS = 40, COMMON = 137, FLOW_ID = 148 };
+enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, FLOW_TEMPLATES = 500, STRINGS = 18, PEERS = 40 };
+enum { COMMON = 137, FLOW_ID = 148 };
 
 /* ---- names ---- */
 

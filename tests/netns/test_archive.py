@@ -175,7 +175,8 @@ def archive_of(daemon):
 
 
 def archive_status(where, daemon):
-    return json.loads(where.router.run([stand.PEERFLOW, "status", "--json", "--socket", str(daemon.run / "status")]))["archive"]
+    said = where.router.run([stand.PEERFLOW, "status", "--json", "--socket", str(daemon.run / "status")])
+    return json.loads(said)["archive"]
 
 
 def settle(where, daemon):
@@ -254,7 +255,8 @@ def tshark(checks, lab, kept):
     plain.write_bytes(octets)
     shown = subprocess.run(["tshark", "-r", plain, "-V"], capture_output=True, text=True, check=True).stdout
     checks.equal("tshark: all flows", len(list(Reading(octets).flows())), shown.count("Flow Id:"))
-    checks.true("tshark: names, and nothing malformed", "User Name: alice" in shown and "alformed" not in shown, shown[-2000:])
+    checks.true("tshark: names, and nothing malformed", "User Name: alice" in shown and "alformed" not in shown,
+                shown[-2000:])
 
 
 class Trial(restart.Trial):
@@ -361,12 +363,13 @@ def full(checks, lab):
     disk = lab.directory / "disk"
     disk.mkdir()
     wrap = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=1m none {disk} && exec "$@"', "sh"]
-    daemon = where.daemon([collector("sink", sink), f"[archive]\npath = {disk}/archive\nrotate-size = 64K\nrotate = 1h\n"],
-                          wrap=wrap)
+    archive = f"[archive]\npath = {disk}/archive\nrotate-size = 64K\nrotate = 1h\n"
+    daemon = where.daemon([collector("sink", sink), archive], wrap=wrap)
     seen = Files(f"/proc/{daemon.process.pid}/root{disk}/archive")
     made = sum(where.generate(2000) for _ in range(30) if not time.sleep(0.1))
     checks.equal("full: the collector has all", made, len(sink.wait_flows(made)))
-    status = lib.wait_until(lambda: (now := archive_status(where, daemon))["octets_waiting"] == 0 and now, 30, "all written")
+    status = lib.wait_until(lambda: (now := archive_status(where, daemon))["octets_waiting"] == 0 and now, 30,
+                            "all is written")
     print(f"# {made} flows, {status['octets_written']} octets written, {status['expired_disk']} files removed")
     checks.true("full: files were removed", status["expired_disk"] > 0, str(status))
     checks.true("full: more was written than there is room for", status["octets_written"] > 1 << 20, str(status))
@@ -395,7 +398,8 @@ def stuck(checks, lab):
     made += sum(where.generate(10000) for _ in range(18))      # more than the queue and the journal hold
     checks.equal("stuck: the collector has all", made, len(sink.wait_flows(made, 60)))
     lib.wait_until(lambda: "the archive did not take" in daemon.text(), 10, "the gap is said")
-    subprocess.run(["nsenter", "-m", f"--target={daemon.process.pid}", "mount", "-o", "remount,size=64m", disk], check=True)
+    subprocess.run(["nsenter", "-m", f"--target={daemon.process.pid}", "mount", "-o", "remount,size=64m", disk],
+                   check=True)
     lib.wait_until(lambda: archive_status(where, daemon)["state"] == "keeping", 20, "it goes on")
     settle(where, daemon)
     made_later = where.generate(1000)
@@ -417,7 +421,8 @@ def refused(checks, lab):
     where = stand.Stand(lab, tracking=True)
     sink = where.udp()
     daemon = where.daemon([collector("sink", sink), "[archive]\npath = /proc/nowhere/archive\n"])
-    checks.true("refused: said", re.search(r"\[archive\]: /proc/nowhere.*; flows are not kept", daemon.text()), daemon.text())
+    text = daemon.text()
+    checks.true("refused: said", re.search(r"\[archive\]: /proc/nowhere.*; flows are not kept", text), text)
     status = archive_status(where, daemon)
     checks.equal("refused: in the status", ("not-open", True), (status["state"], "/proc/nowhere" in status["trouble"]))
     made = where.generate(100)
