@@ -250,7 +250,6 @@ test_wanted(void)
 static void
 test_index(void)
 {
-	g_autoptr(GByteArray) octets = stream_archive(1 << 20, 0, 1, SEED);
 	const struct flow *flow = &all_flows()[2 * FLOWS + 5];
 	const struct scan_address address = { flow->reply.destination, flow->family };
 
