@@ -215,11 +215,13 @@ TEXT(flow_id)
 /* The bits as one number, bit 0 last, as connlabel and the kernel's own dumps count them. */
 TEXT(labels)
 {
-	uint8_t any = 0;
+	static const uint8_t none[sizeof it->flow->labels];
 
-	for (unsigned i = sizeof it->flow->labels; i--; any |= it->flow->labels[i])
+	if (!memcmp(it->flow->labels, none, sizeof none))
+		return false;
+	for (unsigned i = sizeof it->flow->labels; i--; )
 		g_string_append_printf(out, "%02x", it->flow->labels[i]);
-	return any;
+	return true;
 }
 
 TEXT(gaps)
@@ -343,7 +345,7 @@ take_value(GString *out, const struct print_column *value, const struct print_fl
 	if (value->present && !value->present(flow->flow))
 		return false;
 	uint64_t number = number_at(flow->flow, value);
-	g_string_append_printf(out, "%" G_GUINT64_FORMAT, number);
+	value_number(out, number);
 	return number || !value->unless_zero;
 }
 
@@ -387,11 +389,22 @@ needs_quotes(const char *text)
 	return strpbrk(text, "\",") || g_str_has_prefix(text, " ") || g_str_has_suffix(text, " ");
 }
 
+/* Nothing has to be done about it, as about nearly all fields. */
+static bool
+is_bare(const char *text, size_t length)
+{
+	return length && text[0] != ' ' && text[length - 1] != ' ' && value_is_plain(text, length)
+	       && !memchr(text, '"', length) && !memchr(text, ',', length);
+}
+
 void
 print_csv_field(GString *out, const char *text, size_t length)
 {
+	if (is_bare(text, length)) {
+		g_string_append_len(out, text, (gssize)length);
+		return;
+	}
 	g_autoptr(GString) visible = g_string_new(NULL);
-
 	value_visible(visible, text, length);
 	if (!needs_quotes(visible->str)) {
 		g_string_append(out, visible->str);
@@ -415,8 +428,13 @@ put_json_character(GString *out, gunichar character)
 void
 print_json_string(GString *out, const char *text, size_t length)
 {
+	if (value_is_plain(text, length) && !memchr(text, '"', length) && !memchr(text, '\\', length)) {
+		g_string_append_c(out, '"');
+		g_string_append_len(out, text, (gssize)length);
+		g_string_append_c(out, '"');
+		return;
+	}
 	g_autofree char *valid = g_utf8_make_valid(text, length);
-
 	g_string_append_c(out, '"');
 	for (const char *at = valid; *at; at = g_utf8_next_char(at))
 		put_json_character(out, g_utf8_get_char(at));
@@ -653,7 +671,11 @@ csv_flow(struct printer *printer, const struct print_flow *flow, GString *out)
 {
 	for (unsigned i = 0; i < printer->n_chosen; i++) {
 		g_string_append(out, i ? "," : "");
-		if (take_value(printer->value, printer->chosen[i], flow))
+		if (!take_value(printer->value, printer->chosen[i], flow))
+			continue;
+		if (printer->chosen[i]->octets)
+			g_string_append_len(out, printer->value->str, (gssize)printer->value->len);
+		else
 			print_csv_field(out, printer->value->str, printer->value->len);
 	}
 	g_string_append_c(out, '\n');

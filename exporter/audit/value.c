@@ -139,6 +139,20 @@ value_endpoint(GString *out, const struct flow *flow, const union address *addre
 		g_string_append_printf(out, ":%u", port);
 }
 
+/* With zeros in front up to so many; nothing in a time is below zero but a year that is none. */
+static void
+put_digits(GString *out, long long number, unsigned digits)
+{
+	const uint64_t positive = number < 0 ? 0 : (uint64_t)number;
+
+	for (uint64_t bound = 10; digits > 1; digits--, bound *= 10)
+		if (positive < bound) {
+			g_string_append_len(out, "000", digits - 1);
+			break;
+		}
+	value_number(out, positive);
+}
+
 static void
 put_time(GString *out, uint64_t ms, struct tm *(*split)(const time_t *, struct tm *), char between, const char *zone)
 {
@@ -147,8 +161,20 @@ put_time(GString *out, uint64_t ms, struct tm *(*split)(const time_t *, struct t
 
 	/* Fails over a year beyond int: octets that are wrong, but no reason to stop. */
 	split(&seconds, &tm);
-	g_string_append_printf(out, "%04lld-%02d-%02d%c%02d:%02d:%02d.%03u%s", tm.tm_year + 1900LL, tm.tm_mon + 1,
-	                       tm.tm_mday, between, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(ms % 1000), zone);
+	const struct {
+		long long number;
+		unsigned digits;
+		char behind;
+	} parts[] = {
+		{ tm.tm_year + 1900LL, 4, '-' }, { tm.tm_mon + 1, 2, '-' }, { tm.tm_mday, 2, between }, { tm.tm_hour, 2, ':' },
+		{ tm.tm_min, 2, ':' }, { tm.tm_sec, 2, '.' }, { (long long)(ms % 1000), 3, '\0' },
+	};
+	for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
+		put_digits(out, parts[i].number, parts[i].digits);
+		if (parts[i].behind)
+			g_string_append_c(out, parts[i].behind);
+	}
+	g_string_append(out, zone);
 }
 
 void
@@ -206,6 +232,27 @@ value_human(GString *out, uint64_t count, const char *unit)
 	g_string_append_printf(out, "%.*f%s%c%s", digits, scaled, space, *prefix, unit);
 }
 
+void
+value_number(GString *out, uint64_t number)
+{
+	char digits[20];
+	size_t n = 0;
+
+	do
+		digits[sizeof digits - ++n] = (char)('0' + number % 10);
+	while (number /= 10);
+	g_string_append_len(out, digits + sizeof digits - n, (gssize)n);
+}
+
+bool
+value_is_plain(const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if (text[i] < ' ' || text[i] > '~')
+			return false;
+	return true;
+}
+
 static bool
 is_visible(gunichar character)
 {
@@ -224,8 +271,11 @@ is_visible(gunichar character)
 void
 value_visible(GString *out, const char *text, size_t length)
 {
+	if (value_is_plain(text, length)) {
+		g_string_append_len(out, text, (gssize)length);
+		return;
+	}
 	g_autofree char *valid = g_utf8_make_valid(text, length);
-
 	for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
 		gunichar character = g_utf8_get_char(at);
 		g_string_append_unichar(out, is_visible(character) ? character : 0xfffd);

@@ -44,6 +44,12 @@ void value_duration(GString *out, uint64_t ms);
 /* As it is up to 9999, then three digits and k, M, G (thousands). unit may be "". */
 void value_human(GString *out, uint64_t count, const char *unit);
 
+/* Decimal digits. */
+void value_number(GString *out, uint64_t number);
+
+/* Is all of it printable ASCII, as nearly all text is? Then it needs no second look at what it could do. */
+bool value_is_plain(const char *text, size_t length);
+
 /* The text without what a terminal would obey or hide: control and format characters and broken UTF-8 are U+FFFD. */
 void value_visible(GString *out, const char *text, size_t length);
 
