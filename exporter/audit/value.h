@@ -17,11 +17,10 @@ const char *value_end_reason(const struct flow *flow);
 const char *value_tcp_state(const struct flow *flow);   /* NULL: not TCP, or not known */
 
 /* Bits of the TCP header's flags. */
-enum value_tcp_flag { VALUE_FIN = 1, VALUE_SYN = 2, VALUE_RST = 4, VALUE_PSH = 8, VALUE_ACK = 16, VALUE_URG = 32, VALUE_ECE = 64,
-                      VALUE_CWR = 128 };
+enum value_tcp_flag { VALUE_FIN = 1, VALUE_SYN = 2, VALUE_RST = 4, VALUE_ACK = 16 };
 
-/* Connection tracking does not tell which flags it saw, but the state it ended in proves some: to get to TIME_WAIT takes
- * SYN, ACK and FIN. Zero: not TCP, or its state is not known. A connection whose beginning the kernel missed counts as
+/* Connection tracking does not tell which flags it saw, but the state it ended in proves some: to get to TIME_WAIT it
+ * takes SYN, ACK and FIN. Zero: not TCP, or its state is not known. A connection whose beginning the kernel missed counts as
  * begun by a SYN. */
 uint8_t value_tcp_flags(const struct flow *flow);
 
