@@ -90,7 +90,8 @@ test_same_as_libfixbuf(void)
 		uint16_t size;
 	} rows[] = {
 		{ "full", TRAIT_BIFLOW, 1400 }, { "full", TRAIT_BIFLOW, 16000 }, { "full", TRAIT_UNIFLOW, 1400 },
-		{ "archive", TRAIT_BIFLOW, 1400 }, { "archive", TRAIT_BIFLOW, 65535 }, { "default", TRAIT_BIFLOW, 1400 }, { "default", TRAIT_UNIFLOW, 9000 },
+		{ "archive", TRAIT_BIFLOW, 1400 }, { "archive", TRAIT_BIFLOW, 65535 },
+		{ "default", TRAIT_BIFLOW, 1400 }, { "default", TRAIT_UNIFLOW, 9000 },
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
