@@ -663,8 +663,8 @@ is_packed(const uint8_t head[static MAGIC_OCTETS], const char *name)
 	       g_str_has_suffix(name, ".zst");
 }
 
-/* Files that others wrote are libfixbuf's, as theirs are who wrote with it: those that begin with a message in which no
- * template has an element of ours. */
+/* Files of other exporters are left to libfixbuf: those that begin with a message in which no template has an element of
+ * ours. */
 static bool
 is_foreign(const struct block_reader *reader)
 {

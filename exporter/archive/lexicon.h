@@ -32,8 +32,8 @@ void lexicon_free(struct lexicon *lexicon);
 /* Forgets all it holds. */
 void lexicon_clear(struct lexicon *lexicon);
 
-/* Adds what was said of one flow's ends; broken UTF-8 is mended. answers: the record is that of the reply direction, and
- * its userName is that of the destination. */
+/* Adds what was said of one flow's ends; broken UTF-8 is mended. answers: the record is that of the reply direction,
+ * and its userName is that of the destination. */
 struct lexicon_entry lexicon_add(struct lexicon *lexicon, const struct saying *said, unsigned n, bool answers);
 
 /* Good until the next call; entry 0 of both tables is nobody. */

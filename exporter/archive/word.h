@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Every element the reader understands: a number for each row of templates/fields.def, the two an interface's name comes
- * in, and those of other options records. NetFlow v9's own rows have a number too, so that a bit is a row, but no IPFIX
- * template ever has them. */
+/* Every element the reader understands: a number for each row of templates/fields.def, the two an interface's name
+ * comes in, and those of other options records. NetFlow v9's own rows have a number too, so that a bit is a row, but no
+ * IPFIX template ever has them. */
 enum word {
 #define FIELD(name, ...) WORD_##name,
 #include "fields.def"
