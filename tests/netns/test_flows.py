@@ -211,11 +211,12 @@ def tops(checks, world, asked, rows):
 
 
 def damage(checks, world, lab):
-    """A whole file, and what is left of it."""
-    name = max(pathlib.Path(world.archive).glob("*.ipfix*"), key=lambda path: path.stat().st_size)
+    """A compressed file, for in a plain one an octet may be any other."""
+    lib.wait_until(lambda: list(pathlib.Path(world.archive).glob("*.ipfix.zst")), 20, "a file is compressed")
+    name = max(pathlib.Path(world.archive).glob("*.ipfix.zst"), key=lambda path: path.stat().st_size)
     copy = lab.directory / name.name
     octets = bytearray(name.read_bytes())
-    octets[len(octets) // 2] ^= 0x55
+    octets[len(octets) // 3] ^= 0x55
     copy.write_bytes(octets)
     status, _, complaint = world.run("flows", "--count", archive=copy)
     checks.true("a wrong octet is told", status == 65 and name.name in complaint and "octet" in complaint,
