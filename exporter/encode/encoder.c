@@ -154,7 +154,10 @@ take_properties(struct encoder *encoder, const struct template_file *file, GErro
 static bool
 make_room(struct encoder *encoder, size_t message_size, GError **error)
 {
-	encoder->batch.capacity = message_size <= BATCH_OCTETS / 4 ? BATCH_OCTETS : 8 * message_size;
+	/* A flow with its properties wants room for three whole messages beside the open one. */
+	const size_t parts = encoder->options.properties ? 8 : 4;
+
+	encoder->batch.capacity = message_size <= BATCH_OCTETS / parts ? BATCH_OCTETS : 8 * message_size;
 	encoder->batch.octets = malloc(encoder->batch.capacity);
 	if (!encoder->batch.octets)
 		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for messages",
