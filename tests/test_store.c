@@ -489,7 +489,8 @@ end_failing(void)
 	store_close(store);
 	g_free(memory);
 	g_autoptr(GArray) ids = all_ids(directory);
-	return good && mark == 10 && ids->len == mark && are_in_order(ids, 1);
+	/* Some of the later ones may have found room below the limit. */
+	return good && mark >= 10 && mark < 100 && ids->len == mark && are_in_order(ids, 1);
 }
 
 static void

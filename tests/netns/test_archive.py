@@ -362,7 +362,7 @@ def full(checks, lab):
     sink = where.udp()
     disk = lab.directory / "disk"
     disk.mkdir()
-    wrap = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=1m none {disk} && exec "$@"', "sh"]
+    wrap = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=384k none {disk} && exec "$@"', "sh"]
     archive = f"[archive]\npath = {disk}/archive\nrotate-size = 64K\nrotate = 1h\n"
     daemon = where.daemon([collector("sink", sink), archive], wrap=wrap)
     seen = Files(f"/proc/{daemon.process.pid}/root{disk}/archive")
