@@ -47,7 +47,7 @@ bool keep_check(const struct config_archive *config, const struct output_identit
 struct keep *keep_open(const struct config_archive *config, const struct output_identity *identity,
                        struct keep_memory *memory, uint64_t head, GSource *moved, GError **error);
 
-/* There is no archive for now: one that is opened later gets none of the flows of that time. */
+/* There is no archive: one that is opened later gets none of the flows from before. */
 void keep_forget(struct keep_memory *memory);
 
 /* True if the archive already does what this configuration asks for. */

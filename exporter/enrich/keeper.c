@@ -301,7 +301,7 @@ write_down(struct keeper *keeper)
 	const bool good = history_write(keeper->history, now(), &error);
 
 	if (!good && !keeper->failed)
-		g_warning("names are not kept over a restart for now: %s", error->message);
+		g_warning("names are not kept over a restart: %s", error->message);
 	if (good && keeper->failed)
 		g_message("names are kept over a restart again");
 	keeper->failed = !good;
