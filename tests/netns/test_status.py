@@ -102,16 +102,15 @@ def collectors_away(checks, lab):
     lib.wait_until(lambda: state(where, daemon, "unknown")["state"] == "waiting", 30, "nobody knows the name")
     checks.true("unknown: why", "cannot resolve" in state(where, daemon, "unknown")["trouble"], "")
     lib.wait_until(lambda: any(g["unknown"] for g in numbers(where, daemon)["gaps"]["totals"]), 10, "a gap for refusals")
-    def told(kind, collector):
-        """As the ledger has it, into which losses are entered once a second."""
-        return {(g["kind"], g["collector"]): g for g in numbers(where, daemon)["gaps"]["totals"]}.get((kind, collector))
+    def settled():
+        """What was dropped and what stands in the ledger, of one moment; losses are entered once a second."""
+        now = numbers(where, daemon)
+        totals = {(gap["kind"], gap["collector"]): gap["flows"] for gap in now["gaps"]["totals"]}
+        dropped = next(c for c in now["collectors"] if c["name"] == "stuck")["dropped_queue_full"]
+        told = totals.get(("unreachable", "none")), totals.get(("queue", "stuck"))
+        return told == (lost, dropped) and told
 
-    lib.wait_until(lambda: told("queue", "stuck")["flows"] == state(where, daemon, "stuck")["dropped_queue_full"], 10,
-                   "the ledger is up to date")
-    one = state(where, daemon, "stuck")
-    totals = {(g["kind"], g["collector"]): g for g in numbers(where, daemon)["gaps"]["totals"]}
-    checks.equal("gaps: as many as were dropped", (lost, one["dropped_queue_full"]),
-                 (totals["unreachable", "none"]["flows"], totals["queue", "stuck"]["flows"]))
+    checks.true("gaps: as many as were dropped", lib.wait_until(settled, 20, "the ledger is up to date"), "")
     text = ask(where, daemon)
     for words in (f"none: no session: {lost}", "collector none: it could not be reached; lost", "at least",
                   "stuck: queue full: "):
