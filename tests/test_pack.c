@@ -43,7 +43,8 @@ file_of(const uint8_t *octets, size_t n)
 {
 	FILE *file = tmpfile();
 
-	fwrite(octets, 1, n, file);
+	if (n)                          /* of nothing there may be no pointer */
+		fwrite(octets, 1, n, file);
 	fflush(file);
 	return file;
 }
