@@ -27,7 +27,15 @@ static const struct {
 static bool
 is_v6(const struct words *words)
 {
-	return words_have(words, WORD_sourceIPv6Address) && words_have(words, WORD_destinationIPv6Address);
+	return words_have_both(words, WORD_sourceIPv6Address, WORD_destinationIPv6Address);
+}
+
+bool
+conclude_is_flow(const struct words *words)
+{
+	const bool v4 = words_have_both(words, WORD_sourceIPv4Address, WORD_destinationIPv4Address);
+
+	return v4 != is_v6(words) && words_have(words, WORD_protocolIdentifier);
 }
 
 bool

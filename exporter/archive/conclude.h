@@ -15,6 +15,9 @@ struct conclusion {
 	bool nat_type;              /* neither is that said */
 };
 
+/* Are the records of such a template flows: addresses of one family, and a protocol? Those of options never are. */
+bool conclude_is_flow(const struct words *words);
+
 struct conclusion conclusion_of(const struct words *words);
 
 /* Fills in what follows from what was said, and is no word itself: the family, the reply's tuple of a flow that was not

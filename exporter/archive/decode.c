@@ -157,33 +157,18 @@ told_place(unsigned word)
 
 /* Plans */
 
-static bool
-have_both(const struct words *words, enum word one, enum word other)
-{
-	return words_have(words, one) && words_have(words, other);
-}
-
-static enum plan_kind
-flow_kind(const struct words *words)
-{
-	const bool v4 = have_both(words, WORD_sourceIPv4Address, WORD_destinationIPv4Address);
-	const bool v6 = have_both(words, WORD_sourceIPv6Address, WORD_destinationIPv6Address);
-
-	return v4 != v6 && words_have(words, WORD_protocolIdentifier) ? PLAN_FLOW : PLAN_OTHER;
-}
-
 static enum plan_kind
 plan_kind(const struct shape *shape)
 {
 	const struct words *words = &shape->words;
 
 	if (!shape->scopes)
-		return flow_kind(words);
+		return conclude_is_flow(words) ? PLAN_FLOW : PLAN_OTHER;
 	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId && !shape->misfit)
 		return PLAN_PROPERTIES;
-	if (have_both(words, WORD_gapKind, WORD_gapLast))
+	if (words_have_both(words, WORD_gapKind, WORD_gapLast))
 		return PLAN_GAP;
-	if (have_both(words, WORD_observationDomainId, WORD_observationDomainName))
+	if (words_have_both(words, WORD_observationDomainId, WORD_observationDomainName))
 		return PLAN_DOMAIN;
 	const bool interface = words_have(words, WORD_interfaceName) || words_have(words, WORD_interfaceDescription);
 	return interface && words_have(words, WORD_ingressInterface) ? PLAN_INTERFACE : PLAN_OTHER;

@@ -435,25 +435,17 @@ static const struct {
 	[KIND_FLOW] = { append_flow, take_flow, sizeof(struct wire_flow) },
 };
 
-static bool
-have_both(const struct words *words, enum word one, enum word other)
-{
-	return words_have(words, one) && words_have(words, other);
-}
-
 static enum kind
 shape_kind(const struct shape *shape)
 {
 	const struct words *words = &shape->words;
-	bool v4 = have_both(words, WORD_sourceIPv4Address, WORD_destinationIPv4Address);
-	bool v6 = have_both(words, WORD_sourceIPv6Address, WORD_destinationIPv6Address);
 	bool interface = words_have(words, WORD_interfaceName) || words_have(words, WORD_interfaceDescription);
 
 	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId && !shape->misfit)
 		return KIND_PROPERTIES;
 	if (shape->scopes)
 		return interface && words_have(words, WORD_ingressInterface) ? KIND_INTERFACE : KIND_OTHER;
-	return v4 != v6 && words_have(words, WORD_protocolIdentifier) ? KIND_FLOW : KIND_OTHER;
+	return conclude_is_flow(words) ? KIND_FLOW : KIND_OTHER;
 }
 
 /* The stream */

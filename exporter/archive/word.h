@@ -43,6 +43,12 @@ words_have(const struct words *words, unsigned word)
 	return words->bits[word / 64] >> word % 64 & 1;
 }
 
+static inline bool
+words_have_both(const struct words *words, unsigned one, unsigned other)
+{
+	return words_have(words, one) && words_have(words, other);
+}
+
 /* Whatever a string is about, it is read alike: a macro for each kind is JOIN(MACRO_, LIKE_##kind). */
 #define LIKE_NUMBER NUMBER
 #define LIKE_OCTETS OCTETS
