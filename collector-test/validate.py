@@ -31,7 +31,7 @@ RULES = {
     "T2": "scope fields: at least one, at most all (7011 3.4.2.2)",
     "T3": "enterprise bit with a number that is not 0, element not 0 (7011 3.2)",
     "T4": "a template comes before its data (7011 8)",
-    "T5": "a template has fields and no element twice",
+    "T5": "a template has fields and no element twice, but those that refer to others",
     "D1": "field lengths suit the type, full or reduced (7011 6.2)",
     "D3": "strings are valid UTF-8 without NUL (7011 6.1.6)",
     "D5": "variable lengths end inside the set, the short form below 255 (7011 7)",
@@ -405,7 +405,8 @@ class Validator:
             self.wrong("T1" if other else "M4", offset, f"template {number_} means something else than before")
         for field, known in zip(fields, template.meanings):
             self._field(offset, template, field, known)
-        plain = [f[:2] for f in fields if not f.scope and not (template.reliability and f[:2] == (OBSERVED, 0))]
+        repeated = (OBSERVED, 0) if template.reliability else (COMMON[0], 0)
+        plain = [f[:2] for f in fields if not f.scope and f[:2] != repeated]
         if len(set(plain)) != len(plain):
             self.wrong("T5", offset, f"template {number_} has an element twice")
         self.domain.templates[number_] = template

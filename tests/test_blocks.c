@@ -13,8 +13,11 @@
 #include "allocations.h"
 #include "suite.h"
 
-enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, FLOW_TEMPLATES = 500, STRINGS = 18, PEERS = 40 };
-enum { COMMON = 137, FLOW_ID = 148 };
+enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, FLOW_TEMPLATES = 510, PEERS = 40 };
+enum { COMMON = 137, FLOW_ID = 148, ABOUT = 3 };
+
+/* Strings of a record about the initiator, the responder, the policy. */
+static const unsigned strings_of[ABOUT] = { 9, 8, 1 };
 
 /* ---- names ---- */
 
@@ -67,11 +70,11 @@ struct reader {
 	unsigned block_octets;
 	unsigned largest_message;
 	uint64_t flows;             /* all of them */
-	uint64_t told;              /* properties */
+	uint64_t told[ABOUT];       /* properties */
 	uint64_t last;              /* number that was told */
 	unsigned interfaces, domains, types, gaps;
 	uint32_t sequence[2];
-	uint16_t length[16], common[16], flow_id[16];   /* of template 500 and following: octets, and where */
+	uint16_t length[16], common[16][ABOUT], flow_id[16];    /* of template 510 and following: octets, and where */
 	GHashTable *strings;        /* char **, by number */
 	uint64_t mark;
 };
@@ -90,38 +93,39 @@ static void
 read_template(struct reader *reader, const uint8_t *at)
 {
 	const unsigned id = number(at, 2), n = number(at + 2, 2), i = id - FLOW_TEMPLATES;
-	unsigned length = 0;
+	unsigned length = 0, commons = 0;
 
 	CU_ASSERT_FATAL(i < 16);
 	at += 4;
 	for (unsigned field = 0; field < n; field++, at += 4) {
 		if (number(at, 2) == COMMON)
-			reader->common[i] = length;
+			reader->common[i][commons++ % ABOUT] = length;
 		if (number(at, 2) == FLOW_ID)
 			reader->flow_id[i] = length;
 		CU_ASSERT(number(at + 2, 2) != 65535);
 		length += number(at + 2, 2);
 		at += *at & 0x80 ? 4 : 0;
 	}
+	CU_ASSERT_EQUAL(commons, ABOUT);
 	reader->length[i] = length;
 }
 
 static const uint8_t *
-read_properties(struct reader *reader, const uint8_t *at)
+read_properties(struct reader *reader, unsigned about, const uint8_t *at)
 {
-	char **strings = g_new0(char *, STRINGS + 1);
-	const uint64_t id = number(at, 8);
+	char **strings = g_new0(char *, strings_of[about] + 1);
+	const uint64_t id = number(at, 4);
 
 	CU_ASSERT_EQUAL(id, ++reader->last);
-	at += 8;
-	for (unsigned i = 0; i < STRINGS; i++) {
+	at += 4;
+	for (unsigned i = 0; i < strings_of[about]; i++) {
 		const unsigned octets = *at < 255 ? *at : number(at + 1, 2);
 		at += *at < 255 ? 1 : 3;
 		strings[i] = g_strndup((const char *)at, octets);
 		at += octets;
 	}
 	g_hash_table_insert(reader->strings, GSIZE_TO_POINTER(id), strings);
-	reader->told++;
+	reader->told[about]++;
 	return at;
 }
 
@@ -132,36 +136,49 @@ word(uint32_t identity, enum identity_word which)
 }
 
 static void
-check_strings(char *const *strings, const struct flow *flow)
+check_strings(char *const *strings, const char *const *expected, unsigned n)
 {
-	const uint32_t i = flow->initiator, r = flow->responder;
-	const char *expected[STRINGS] = {
-		text[names_who(&names, i)], text[names_who(&names, i)], text[names_who(&names, r)],
-		word(i, WORD_PEER_ID), word(r, WORD_PEER_ID), word(i, WORD_USER), word(r, WORD_USER),
-		word(i, WORD_GROUPS), word(r, WORD_GROUPS), word(i, WORD_VIA), word(r, WORD_VIA),
-		word(i, WORD_RESOURCE), word(r, WORD_RESOURCE), word(i, WORD_NETWORK), word(r, WORD_NETWORK),
-		word(i, WORD_DOMAIN), word(r, WORD_DOMAIN), text[flow->policy],
-	};
-
-	for (unsigned k = 0; k < STRINGS; k++)
+	for (unsigned k = 0; k < n; k++)
 		if (strcmp(strings[k], expected[k]) != 0)
 			CU_FAIL_FATAL("another string");
 }
 
 static void
+check_words(char *const *strings, unsigned about, uint32_t which)
+{
+	const char *const policy[] = { text[which] };
+
+	if (about == 2) {
+		check_strings(strings, policy, 1);
+		return;
+	}
+	const char *const expected[] = {
+		text[names_who(&names, which)], text[names_who(&names, which)], word(which, WORD_PEER_ID),
+		word(which, WORD_USER), word(which, WORD_GROUPS), word(which, WORD_VIA), word(which, WORD_RESOURCE),
+		word(which, WORD_NETWORK), word(which, WORD_DOMAIN),
+	};
+	/* userName is the first, of the initiator alone. */
+	check_strings(strings, expected + about, strings_of[about]);
+}
+
+static void
 read_flow(struct reader *reader, unsigned template, const uint8_t *at)
 {
-	const uint64_t id = number(at + reader->flow_id[template], 8), common = number(at + reader->common[template], 8);
+	const uint64_t id = number(at + reader->flow_id[template], 8);
 	const struct flow flow = flow_of(id);
-	char *const *strings = g_hash_table_lookup(reader->strings, GSIZE_TO_POINTER(common));
+	const uint32_t which[ABOUT] = { flow.initiator, flow.responder, flow.policy };
 
 	CU_ASSERT_EQUAL_FATAL(id, reader->flows);
 	reader->flows++;
 	reader->in_block++;
-	CU_ASSERT_EQUAL(common == 0, !flow.initiator && !flow.responder && !flow.policy);
-	CU_ASSERT_FATAL(!common == !strings);
-	if (strings)
-		check_strings(strings, &flow);
+	for (unsigned about = 0; about < ABOUT; about++) {
+		const uint64_t common = number(at + reader->common[template][about], 4);
+		char *const *strings = g_hash_table_lookup(reader->strings, GSIZE_TO_POINTER(common));
+		CU_ASSERT_EQUAL(common == 0, which[about] == 0);
+		CU_ASSERT_FATAL(!common == !strings);
+		if (strings)
+			check_words(strings, about, which[about]);
+	}
 }
 
 static void
@@ -186,8 +203,8 @@ read_set(struct reader *reader, const uint8_t *at, unsigned records)
 			return records;
 		} else if (id == 3) {
 			return records;
-		} else if (id == OPTIONS_PROPERTIES) {
-			at = read_properties(reader, at);
+		} else if (id >= OPTIONS_INITIATOR && id <= OPTIONS_POLICY) {
+			at = read_properties(reader, id - OPTIONS_INITIATOR, at);
 		} else if (id >= FLOW_TEMPLATES) {
 			CU_ASSERT_FATAL(reader->length[id - FLOW_TEMPLATES] > 0);
 			CU_ASSERT(reader->interfaces && reader->domains && reader->types);
@@ -310,7 +327,11 @@ test_blocks(void)
 		CU_ASSERT_TRUE(reader->blocks > 3);
 		CU_ASSERT_TRUE(reader->largest_block < sizes[s] + 9 * 65536);
 		CU_ASSERT_TRUE(reader->largest_message > 60000);
-		CU_ASSERT_TRUE(reader->told >= 1000);
+		/* Each at least once, and however many pairs of ends there are, none twice in a block. */
+		for (unsigned about = 0; about < ABOUT; about++) {
+			CU_ASSERT_TRUE(reader->told[about] >= (about == 2 ? 26 : PEERS));
+			CU_ASSERT_TRUE(reader->told[about] <= PEERS * reader->blocks);
+		}
 		reader_free(reader);
 	}
 }
@@ -450,7 +471,7 @@ struct __attribute__((packed)) fixbuf_common {
 
 struct __attribute__((packed)) fixbuf_flow {
 	uint64_t flowId;
-	uint64_t commonPropertiesId;
+	uint64_t commonPropertiesId;        /* the first of them */
 };
 
 static void
@@ -541,7 +562,7 @@ test_fixbuf(void)
 		for (uint16_t id; fBufNextCollectionTemplate(buffer, &id, &error);)
 			if (id >= FLOW_TEMPLATES)
 				check_flow(buffer, users, n++);
-			else if (id == OPTIONS_PROPERTIES)
+			else if (id == OPTIONS_INITIATOR)
 				check_common(buffer, users);
 			else
 				skip_record(buffer);
@@ -565,8 +586,8 @@ test_refused(void)
 		bool properties;
 		const char *message;
 	} rows[] = {
-		{ "full", true, "an archive's template needs commonPropertiesId" },
-		{ "archive", false, "commonPropertiesId is for the template of the archive alone" },
+		{ "full", true, "an archive's template needs initiatorPropertiesId and the like of responder and policy" },
+		{ "archive", false, "initiatorPropertiesId and its like are for the template of the archive alone" },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {

@@ -305,6 +305,7 @@ typedef struct {
 #define TYPE_NUMBER_2 uint16_t
 #define TYPE_NUMBER_4 uint32_t
 #define TYPE_NUMBER_8 uint64_t
+#define TYPE_REFERENCE_4 uint32_t
 #define TYPE_OCTETS_4 uint32_t
 #define TYPE_OCTETS_16 octets_16
 #define TYPE_NAME_VARIABLE fbVarfield_t
@@ -371,6 +372,7 @@ make_own(fbInfoModel_t *model)
 }
 
 #define PUT_NUMBER(to, from, element) to = from
+#define PUT_REFERENCE(to, from, element) to = from
 #define PUT_OCTETS(to, from, element) put_octets(&to, sizeof to, (const uint8_t *)from)
 #define PUT_NAME(to, from, element) put_name(&name, from, element), to = name
 

@@ -104,6 +104,7 @@ enum { OWN = -1, NEVER = -2 };
 #define FIT_OCTETS(octets) octets, octets
 #define FIT_NAME(octets) octets, octets
 #define FIT_UPTIME(octets) octets, octets
+#define FIT_REFERENCE(octets) 1, 8
 
 static const struct word_row {
 	int64_t enterprise;
@@ -139,12 +140,18 @@ find_word(const struct check *check, uint32_t enterprise, uint16_t element)
 	return NULL;
 }
 
-/* What of a template is said twice counts once, but a gap has two times. */
+/* What of a template is said twice counts once, but a gap has two times, and a flow may refer to three records. */
+static bool
+is_repeated(unsigned word)
+{
+	return word == WORD_gapFirst || word == WORD_initiatorPropertiesId || word == WORD_responderPropertiesId;
+}
+
 static uint8_t
 new_word(struct shape *shape, unsigned word)
 {
-	if (word == WORD_gapFirst && words_have(&shape->words, word))
-		word = WORD_gapLast;
+	while (is_repeated(word) && words_have(&shape->words, word))
+		word++;
 	if (words_have(&shape->words, word))
 		return WORD_COUNT;
 	words_add(&shape->words, word);

@@ -116,6 +116,7 @@ static const struct place flow_places[WORD_COUNT] = {
 #define PLACE_NUMBER(wide, member) { offsetof(struct flow, member), wide, LIKE_A_NUMBER }
 #define PLACE_OCTETS(wide, member) { offsetof(struct flow, member), wide, LIKE_ALL_OCTETS }
 #define PLACE_NAME(wide, member) { 0, 0, LIKE_A_TEXT }
+#define PLACE_REFERENCE(wide, member) PLACE_NUMBER(8, member)
 #define PLACE_UPTIME(wide, member) { 0, 0, LIKE_NO_VALUE }
 #define FIELD(name, element, enterprise, octets, kind, semantics, only, member, ...) \
 	[WORD_##name] = JOIN(PLACE_, LIKE_##kind)(octets, member),
@@ -129,6 +130,7 @@ static const struct place told_places[WORD_COUNT] = {
 #define SAID_NUMBER
 #define SAID_OCTETS
 #define SAID_UPTIME
+#define SAID_REFERENCE
 #define SAID_NAME .like = LIKE_A_TEXT
 #define FIELD(name, element, enterprise, octets, kind, ...) [WORD_##name] = { JOIN(SAID_, LIKE_##kind) },
 #include "fields.def"
@@ -152,7 +154,9 @@ told_place(unsigned word)
 {
 	static const struct place interface = TOLD(interface), properties = TOLD(properties);
 
-	return word == WORD_ingressInterface ? interface : word == WORD_commonPropertiesId ? properties : told_places[word];
+	if (word == WORD_initiatorPropertiesId)
+		return properties;
+	return word == WORD_ingressInterface ? interface : told_places[word];
 }
 
 /* Plans */
@@ -164,7 +168,7 @@ plan_kind(const struct shape *shape)
 
 	if (!shape->scopes)
 		return conclude_is_flow(words) ? PLAN_FLOW : PLAN_OTHER;
-	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId && !shape->misfit)
+	if (shape->scopes == 1 && shape->field[0].word == WORD_initiatorPropertiesId && !shape->misfit)
 		return PLAN_PROPERTIES;
 	if (words_have_both(words, WORD_gapKind, WORD_gapLast))
 		return PLAN_GAP;
@@ -482,6 +486,21 @@ find_properties(struct decoder *decoder, uint64_t number)
 	return properties->entry;
 }
 
+/* What one record does not say another may. */
+static struct lexicon_entry
+find_all_properties(struct decoder *decoder, const struct flow *flow)
+{
+	struct lexicon_entry all = { 0 };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(flow->properties); i++) {
+		const struct lexicon_entry one = find_properties(decoder, flow->properties[i]);
+		all.initiator = all.initiator ? all.initiator : one.initiator;
+		all.responder = all.responder ? all.responder : one.responder;
+		all.policy = all.policy ? all.policy : one.policy;
+	}
+	return all;
+}
+
 const struct names *
 decoder_names(struct decoder *decoder, struct flow *flow)
 {
@@ -492,7 +511,7 @@ decoder_names(struct decoder *decoder, struct flow *flow)
 		lexicon_clear(decoder->own);
 		entry = lexicon_add(decoder->own, decoder->said, decoder->n_said, flow->original.biflow_direction == 2);
 	} else {
-		entry = find_properties(decoder, flow->properties);
+		entry = find_all_properties(decoder, flow);
 	}
 	flow->initiator = entry.initiator;
 	flow->responder = entry.responder;

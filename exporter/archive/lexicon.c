@@ -26,6 +26,7 @@ static const struct meaning {
 #define MEANING_NUMBER(...)
 #define MEANING_OCTETS(...)
 #define MEANING_UPTIME(...)
+#define MEANING_REFERENCE(...)
 #define MEANING_NAME(name, member) MEANING(name, member, WORD_PEER)
 #define MEANING_TEXT(name, member) MEANING(name, member, 0)
 #define MEANING_PEER(name, member) MEANING(name, member, WORD_PEER)

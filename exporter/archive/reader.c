@@ -27,6 +27,7 @@ typedef struct {
 #define TYPE_NUMBER_8 uint64_t
 #define TYPE_OCTETS_4 uint32_t          /* libfixbuf has IPv4 addresses in host byte order */
 #define TYPE_OCTETS_16 octets_16
+#define TYPE_REFERENCE_4 uint64_t
 #define TYPE_NAME_VARIABLE fbVarfield_t
 
 /* IPFIX has no words of NetFlow v9. */
@@ -67,6 +68,12 @@ enum { ELEMENT_NOTHING = 0x3fff };
 #define ENTERPRISE_REVERSE WORD_REVERSE
 #define ENTERPRISE_OWN reader->enterprise
 #define VARIABLE FB_IE_VARLEN
+
+/* Octets of the element that libfixbuf fills in. */
+#define WHOLE_NUMBER(octets_) octets_
+#define WHOLE_OCTETS(octets_) octets_
+#define WHOLE_NAME(octets_) octets_
+#define WHOLE_REFERENCE(octets_) 8
 
 #define TYPE_OF_NUMBER(octets_) \
 	((octets_) == 1 ? FB_UINT_8 : (octets_) == 2 ? FB_UINT_16 : (octets_) == 4 ? FB_UINT_32 : FB_UINT_64)
@@ -168,8 +175,8 @@ append(fbTemplate_t *template, uint32_t enterprise, uint16_t element, uint16_t o
 static void
 append_flow(struct reader *reader, fbTemplate_t *template)
 {
-#define FIELD(name, element, enterprise, octets, ...) \
-	IPFIX_##enterprise(append(template, ENTERPRISE_##enterprise, element, octets);)
+#define FIELD(name, element, enterprise, octets, kind, ...) \
+	IPFIX_##enterprise(append(template, ENTERPRISE_##enterprise, element, JOIN(WHOLE_, LIKE_##kind)(octets));)
 #include "fields.def"
 #undef FIELD
 }
@@ -200,6 +207,7 @@ static const struct place {
 #define PLACE_NUMBER(name, octets_, member) \
 	.from = offsetof(struct wire_flow, name), .to = offsetof(struct flow, member), .octets = octets_
 #define PLACE_OCTETS(name, octets_, member) PLACE_NUMBER(name, octets_, member), .swapped = octets_ == 4
+#define PLACE_REFERENCE(name, octets_, member) PLACE_NUMBER(name, 8, member)
 #define PLACE_NAME(...) .octets = 0
 #define FIELD(name, element, enterprise, octets_, kind, semantics, only, member, ...) \
 	[WORD_##name] = { IPFIX_##enterprise(JOIN(PLACE_, LIKE_##kind)(name, octets_, member)) },
@@ -231,6 +239,7 @@ static const struct phrase {
 #define PHRASE(name, member, word) { offsetof(struct wire_flow, name), offsetof(struct flow, member), word },
 #define PHRASE_NUMBER(...)
 #define PHRASE_OCTETS(...)
+#define PHRASE_REFERENCE(...)
 #define PHRASE_NAME(name, member) PHRASE(name, member, WORD_PEER)
 #define PHRASE_TEXT(name, member) PHRASE(name, member, 0)
 #define PHRASE_PEER(name, member) PHRASE(name, member, WORD_PEER)
@@ -349,7 +358,7 @@ take_properties(struct reader *reader, const struct words *words G_GNUC_UNUSED, 
 		octets += field_of(&phrases[i], wire).len;
 	struct properties *properties = g_malloc0(sizeof *properties + octets);
 	uint8_t *at = properties->octets;
-	properties->key = (struct properties_key){ wire->flow.commonPropertiesId, reader->soundness.domain };
+	properties->key = (struct properties_key){ wire->flow.initiatorPropertiesId, reader->soundness.domain };
 	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++) {
 		const fbVarfield_t from = field_of(&phrases[i], wire);
 		properties->field[i] = (fbVarfield_t){ .len = from.len, .buf = at };
@@ -363,12 +372,17 @@ take_properties(struct reader *reader, const struct words *words G_GNUC_UNUSED, 
 static void
 take_phrases(struct reader *reader, const union wire *wire, struct flow *flow)
 {
-	const struct properties_key key = { flow->properties, reader->soundness.domain };
-	const struct properties *common = flow->properties ? g_hash_table_lookup(reader->properties, &key) : NULL;
+	const struct properties *common[G_N_ELEMENTS(flow->properties)];
 
+	for (unsigned i = 0; i < G_N_ELEMENTS(common); i++) {
+		const struct properties_key key = { flow->properties[i], reader->soundness.domain };
+		common[i] = key.number ? g_hash_table_lookup(reader->properties, &key) : NULL;
+	}
 	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++) {
-		const fbVarfield_t field = field_of(&phrases[i], wire);
-		take_phrase(reader, &phrases[i], common && !is_said(&field) ? &common->field[i] : &field, flow);
+		fbVarfield_t field = field_of(&phrases[i], wire);
+		for (unsigned k = 0; k < G_N_ELEMENTS(common) && !is_said(&field); k++)
+			field = common[k] ? common[k]->field[i] : field;
+		take_phrase(reader, &phrases[i], &field, flow);
 	}
 }
 
@@ -441,7 +455,7 @@ shape_kind(const struct shape *shape)
 	const struct words *words = &shape->words;
 	bool interface = words_have(words, WORD_interfaceName) || words_have(words, WORD_interfaceDescription);
 
-	if (shape->scopes == 1 && shape->field[0].word == WORD_commonPropertiesId && !shape->misfit)
+	if (shape->scopes == 1 && shape->field[0].word == WORD_initiatorPropertiesId && !shape->misfit)
 		return KIND_PROPERTIES;
 	if (shape->scopes)
 		return interface && words_have(words, WORD_ingressInterface) ? KIND_INTERFACE : KIND_OTHER;

@@ -53,6 +53,7 @@ words_have_both(const struct words *words, unsigned one, unsigned other)
 #define LIKE_NUMBER NUMBER
 #define LIKE_OCTETS OCTETS
 #define LIKE_UPTIME UPTIME
+#define LIKE_REFERENCE REFERENCE
 #define LIKE_NAME NAME
 #define LIKE_TEXT NAME
 #define LIKE_PEER NAME

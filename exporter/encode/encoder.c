@@ -11,14 +11,17 @@
 #include "encode/record.h"
 #include "error.h"
 
-enum { KINDS = TEMPLATE_KINDS / 2 };    /* with uniflow or biflow settled */
+enum {
+	KINDS = TEMPLATE_KINDS / 2,     /* with uniflow or biflow settled */
+	TEMPLATES = KINDS + PROPERTIES_KINDS,
+};
 
 struct encoder {
 	struct encoder_options options;
-	struct template template[KINDS + 1];    /* the last one, of common properties, may have no fields */
+	struct template template[TEMPLATES];    /* those of common properties, the last ones, may have no fields */
 	struct recipe original[KINDS];
 	struct recipe reply[KINDS];         /* unused for biflows */
-	struct recipe common;
+	struct recipe common[PROPERTIES_KINDS];
 	struct properties *properties;      /* NULL: without */
 	bool has_own;                       /* some template holds OWN elements: type records are due */
 	size_t template_octets;             /* of all Template Records, those of options too */
@@ -58,7 +61,11 @@ fit_records(struct encoder *encoder, unsigned kind, size_t room)
 static bool
 fit_common(struct encoder *encoder, size_t room)
 {
-	return 2 + template_record_octets(&encoder->template[KINDS]) <= room && recipe_fit(&encoder->common, room);
+	for (unsigned about = 0; about < PROPERTIES_KINDS; about++)
+		if (2 + template_record_octets(&encoder->template[KINDS + about]) > room
+		    || !recipe_fit(&encoder->common[about], room))
+			return false;
+	return true;
 }
 
 static bool
@@ -120,13 +127,19 @@ take_templates(struct encoder *encoder, const struct template_file *file, GError
 	return true;
 }
 
-static bool
-lists_properties(const struct encoder *encoder)
+static const char *const references[PROPERTIES_KINDS] = {
+	"initiatorPropertiesId", "responderPropertiesId", "policyPropertiesId",
+};
+
+/* How many of the three words the templates have: they suit any kind of flow, so one template tells for all. */
+static unsigned
+count_references(const struct encoder *encoder)
 {
-	for (unsigned kind = 0; kind < KINDS; kind++)
-		if (has_field(&encoder->template[kind], "commonPropertiesId"))
-			return true;
-	return false;
+	unsigned n = 0;
+
+	for (unsigned about = 0; about < PROPERTIES_KINDS; about++)
+		n += has_field(&encoder->template[0], references[about]);
+	return n;
 }
 
 /* A collector could lose the record that says what a number means, and would then have no names or wrong ones. */
@@ -135,18 +148,22 @@ take_properties(struct encoder *encoder, const struct template_file *file, GErro
 {
 	const bool wanted = encoder->options.properties;
 
-	if (lists_properties(encoder) != wanted) {
-		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, wanted ? "%s: an archive's template needs commonPropertiesId"
-		            : "%s: commonPropertiesId is for the template of the archive alone", file->path);
+	if (count_references(encoder) != (wanted ? PROPERTIES_KINDS : 0)) {
+		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG, wanted ?
+		            "%s: an archive's template needs initiatorPropertiesId and the like of responder and policy" :
+		            "%s: initiatorPropertiesId and its like are for the template of the archive alone", file->path);
 		return false;
 	}
 	if (!wanted)
 		return true;
 	encoder->properties = properties_new();
-	properties_template(&encoder->template[KINDS]);
-	recipe_init(&encoder->common, &encoder->template[KINDS], VIEW_ORIGINAL);
 	encoder->has_own = true;
-	encoder->template_octets += SET_HEADER + 2 + template_record_octets(&encoder->template[KINDS]);
+	for (unsigned about = 0; about < PROPERTIES_KINDS; about++) {
+		struct template *template = &encoder->template[KINDS + about];
+		properties_template(template, about);
+		recipe_init(&encoder->common[about], template, VIEW_ORIGINAL);
+		encoder->template_octets += SET_HEADER + 2 + template_record_octets(template);
+	}
 	return true;
 }
 
@@ -182,7 +199,7 @@ encoder_new(const struct template_file *file, const struct encoder_options *opti
 	    || !take_properties(encoder, file, error))
 		return NULL;
 	encoder->template_octets += options_template_octets();
-	encoder->type_octets = options_type_octets(encoder->template, KINDS + 1);
+	encoder->type_octets = options_type_octets(encoder->template, TEMPLATES);
 	if (encoder->has_own && !options->enterprise) {
 		g_set_error(error, PEERFLOW_ERROR, EX_CONFIG,
 		            "%s: its enterprise elements need enterprise-number in [exporter]", file->path);
@@ -262,22 +279,29 @@ is_original_due(const struct flow *flow, bool uniflow)
 	return !uniflow || flow->original.packets || flow->end_reason != END_ACTIVE;
 }
 
-/* The number of what is known of the flow, which is told before, if it was not. */
-static uint64_t
-add_properties(struct encoder *encoder, const struct flow *flow, const struct names *names)
+static void
+tell_properties(struct encoder *encoder, unsigned about, const struct flow *flow, const struct names *names)
 {
-	struct flow common = *flow;
+	const struct recipe *recipe = &encoder->common[about];
 	struct measured measured;
+
+	measure(&measured, recipe, flow, names);
+	uint8_t *at = batch_room(&encoder->batch, STREAM_FLOWS, recipe->id, measured.octets);
+	recipe_write(recipe, flow, names, measured.piece, encoder->batch.boot, at);
+	batch_commit(&encoder->batch, measured.octets, RECORD_OPTIONS);
+}
+
+/* Numbers what is known of the flow, and tells before what was not told yet. */
+static void
+add_properties(struct encoder *encoder, struct flow *flow, const struct names *names)
+{
 	bool fresh;
 
-	common.properties = properties_find(encoder->properties, flow, &fresh);
-	if (!fresh)
-		return common.properties;
-	measure(&measured, &encoder->common, &common, names);
-	uint8_t *at = batch_room(&encoder->batch, STREAM_FLOWS, OPTIONS_PROPERTIES, measured.octets);
-	recipe_write(&encoder->common, &common, names, measured.piece, encoder->batch.boot, at);
-	batch_commit(&encoder->batch, measured.octets, RECORD_OPTIONS);
-	return common.properties;
+	for (unsigned about = 0; about < PROPERTIES_KINDS; about++) {
+		flow->properties[about] = properties_find(encoder->properties, flow, about, &fresh);
+		if (fresh)
+			tell_properties(encoder, about, flow, names);
+	}
 }
 
 static void
@@ -308,14 +332,14 @@ add_flow(struct encoder *encoder, const struct flow *flow, const struct names *n
 bool
 encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names)
 {
-	if (!batch_reserve(&encoder->batch, encoder->properties ? 3 : 2))
+	if (!batch_reserve(&encoder->batch, encoder->properties ? 2 + PROPERTIES_KINDS : 2))
 		return false;
 	if (!encoder->properties) {
 		add_flow(encoder, flow, names);
 		return true;
 	}
 	struct flow numbered = *flow;
-	numbered.properties = add_properties(encoder, flow, names);
+	add_properties(encoder, &numbered, names);
 	add_flow(encoder, &numbered, names);
 	return true;
 }
@@ -349,8 +373,8 @@ add_templates(struct encoder *encoder)
 	batch_end_message(batch);
 	for (unsigned kind = 0; kind < KINDS; kind++)
 		template_record_add(batch, &encoder->template[kind], encoder->options.enterprise);
-	if (encoder->properties)
-		options_template_record_add(batch, &encoder->template[KINDS], encoder->options.enterprise);
+	for (unsigned about = 0; encoder->properties && about < PROPERTIES_KINDS; about++)
+		options_template_record_add(batch, &encoder->template[KINDS + about], encoder->options.enterprise);
 	options_add_templates(batch, encoder->has_own ? encoder->options.enterprise : 0);
 	batch_end_message(batch);
 }
@@ -374,7 +398,7 @@ encoder_begin_block(struct encoder *encoder)
 		return false;
 	add_templates(encoder);
 	if (encoder->has_own)
-		options_add_types(batch, encoder->template, KINDS + 1, encoder->options.enterprise);
+		options_add_types(batch, encoder->template, TEMPLATES, encoder->options.enterprise);
 	if (encoder->properties)
 		properties_restart(encoder->properties);
 	return true;
@@ -389,7 +413,7 @@ encoder_add_types(struct encoder *encoder)
 		return true;
 	if (!batch_reserve(batch, messages_of(encoder, encoder->type_octets)))
 		return false;
-	options_add_types(batch, encoder->template, KINDS + 1, encoder->options.enterprise);
+	options_add_types(batch, encoder->template, TEMPLATES, encoder->options.enterprise);
 	return true;
 }
 

@@ -53,7 +53,7 @@ struct encoder;
 
 /* The file is read only here and may be freed afterwards. Fails with EX_CONFIG if the options do not suit the file: no
  * template of that kind, OWN elements without an enterprise number, a template or record larger than a message, or
- * commonPropertiesId where properties is not set or the other way round. */
+ * initiatorPropertiesId and its like where properties is not set or the other way round. */
 struct encoder *encoder_new(const struct template_file *file, const struct encoder_options *options, GError **error);
 
 void encoder_free(struct encoder *encoder);
@@ -73,8 +73,8 @@ bool encoder_set_message_size(struct encoder *encoder, size_t octets);
  * half of the largest. */
 bool encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names);
 
-/* With properties, a flow has the number of a record that stands before it in the same Observation Domain and says all
- * strings of fields.def about it: who was at both ends, and the policy. Number zero has none: nothing is known. */
+/* With properties, a flow has the numbers of records that stand before it in the same Observation Domain and say all
+ * strings of fields.def about it: who was at either end, and the policy. Number zero has none: nothing is known. */
 
 /* Begins a part of a file that can be read alone: a message that begins with the templates, the types of OWN elements,
  * and from here on properties are told anew and numbered from one. */

@@ -12,6 +12,7 @@
 #define MEASURE_NUMBER(octets) (octets)
 #define MEASURE_OCTETS(octets) (octets)
 #define MEASURE_UPTIME(octets) 8
+#define MEASURE_REFERENCE(octets) ((octets) == 4 ? 8 : 0)
 #define MEASURE_NAME(octets) 4
 #define MEASURE_TEXT(octets) 4
 #define MEASURE_PEER(octets) 4

@@ -21,6 +21,7 @@ enum field_kind {
 	KIND_NUMBER,                /* 1, 2, 4 or 8 octets, host byte order in struct flow */
 	KIND_OCTETS,                /* as they are */
 	KIND_UPTIME,                /* uint64_t ms since 1970, sent as 4 octets relative to the header's sysUpTime */
+	KIND_REFERENCE,             /* uint64_t, sent in 4 octets */
 	KIND_NAME,                  /* uint32_t index of an identity in struct names: its peer, or else VIA */
 	KIND_TEXT,                  /* uint32_t index of a name in struct names */
 	KIND_PEER,                  /* from here on index of an identity: one word of it, in the order of names.h */

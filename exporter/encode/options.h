@@ -14,7 +14,9 @@
 
 /* Ids of the options templates, the same in every release. */
 enum {
-	OPTIONS_PROPERTIES = 278,
+	OPTIONS_INITIATOR = 275,    /* common properties; 278 was another's */
+	OPTIONS_RESPONDER = 276,
+	OPTIONS_POLICY = 277,
 	OPTIONS_DOMAIN = 279,
 	OPTIONS_INTERFACES = 280,
 	OPTIONS_STATISTICS = 281,

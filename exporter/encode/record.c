@@ -12,6 +12,7 @@ enum operation_code {
 	COPY_4,
 	COPY_16,
 	PUT_UPTIME,
+	PUT_REFERENCE,
 	PUT_NAME_FIXED,
 	PUT_NAME_VARIABLE,
 };
@@ -26,6 +27,8 @@ operation_code(const struct field *field)
 {
 	if (field->kind == KIND_UPTIME)
 		return PUT_UPTIME;
+	if (field->kind == KIND_REFERENCE)
+		return PUT_REFERENCE;
 	if (field_is_string(field))
 		return field->octets == FIELD_VARIABLE ? PUT_NAME_VARIABLE : PUT_NAME_FIXED;
 	if (field->kind == KIND_OCTETS)
@@ -171,6 +174,18 @@ write_uptime(uint8_t *at, const uint8_t *from, uint64_t boot)
 	return at + sizeof uptime;
 }
 
+/* The numbers begin again in each block. */
+static uint8_t *
+write_reference(uint8_t *at, const uint8_t *from)
+{
+	uint64_t number;
+
+	memcpy(&number, from, sizeof number);
+	const uint32_t sent = htobe32(number);
+	memcpy(at, &sent, sizeof sent);
+	return at + sizeof sent;
+}
+
 static uint8_t *
 write_name_fixed(uint8_t *at, const struct name *name, uint16_t octets)
 {
@@ -233,6 +248,9 @@ recipe_write(const struct recipe *recipe, const struct flow *flow, const struct 
 			break;
 		case PUT_UPTIME:
 			at = write_uptime(at, from, boot);
+			break;
+		case PUT_REFERENCE:
+			at = write_reference(at, from);
 			break;
 		case PUT_NAME_FIXED:
 			at = write_name_fixed(at, name_of(operation, flow, names), operation->octets);

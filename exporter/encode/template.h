@@ -21,7 +21,7 @@ enum wire_protocol {
 };
 
 enum {
-	TEMPLATE_FIELDS = 64,       /* most fields of one template */
+	TEMPLATE_FIELDS = 72,       /* most fields of one template */
 	TEMPLATE_KINDS = 16,        /* family, NAT, ICMP and biflow: two of each */
 };
 
