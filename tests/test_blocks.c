@@ -578,6 +578,27 @@ test_fixbuf(void)
 
 /* ---- set-up ---- */
 
+/* Whatever the size of messages, one that refuses a flow has some to be taken. */
+static void
+test_any_size(void)
+{
+	g_autoptr(template_file_t) file = template_file_load(SOURCE_DIR "/templates/archive.template", NULL);
+	const struct message *messages;
+
+	for (unsigned size = 1000; size <= 33000; size += 200) {
+		const struct encoder_options options = { .records = TRAIT_BIFLOW, .enterprise = ENTERPRISE, .domain = DOMAIN,
+		                                         .message_size = size, .properties = true };
+		g_autoptr(encoder_t) encoder = encoder_new(file, &options, NULL);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(encoder);
+		CU_ASSERT_TRUE(encoder_begin_block(encoder));
+		for (unsigned i = 0; i < 1000; i++) {
+			const struct flow flow = flow_of(i);
+			while (!encoder_add_flow(encoder, &flow, &names))
+				CU_ASSERT_FATAL(encoder_take(encoder, 1, false, &messages) > 0);
+		}
+	}
+}
+
 static void
 test_refused(void)
 {
@@ -612,6 +633,7 @@ main(void)
 		{ "a new file", test_restart },
 		{ "no allocation", test_no_allocation },
 		{ "libfixbuf reads them", test_fixbuf },
+		{ "messages of any size", test_any_size },
 		{ "templates that do not fit", test_refused },
 		CU_TEST_INFO_NULL,
 	};

@@ -68,12 +68,19 @@ fit_common(struct encoder *encoder, size_t room)
 	return true;
 }
 
+/* So many of the largest messages have room. With properties each flow may begin several, beside the open one. */
+static size_t
+messages_most(const struct encoder *encoder)
+{
+	return encoder->options.properties ? 8 : 4;
+}
+
 static bool
 fit_all(struct encoder *encoder, size_t message_size)
 {
 	const size_t room = room_of(encoder, message_size);
 
-	if (message_size > MIN(encoder->batch.capacity / 4, UINT16_MAX) || room < OPTIONS_ROOM)
+	if (message_size > MIN(encoder->batch.capacity / messages_most(encoder), UINT16_MAX) || room < OPTIONS_ROOM)
 		return false;
 	if (encoder->properties && !fit_common(encoder, room))
 		return false;
@@ -171,10 +178,9 @@ take_properties(struct encoder *encoder, const struct template_file *file, GErro
 static bool
 make_room(struct encoder *encoder, size_t message_size, GError **error)
 {
-	/* A flow with its properties wants room for three whole messages beside the open one. */
-	const size_t parts = encoder->options.properties ? 8 : 4;
+	const bool small = message_size <= BATCH_OCTETS / messages_most(encoder);
 
-	encoder->batch.capacity = message_size <= BATCH_OCTETS / parts ? BATCH_OCTETS : 8 * message_size;
+	encoder->batch.capacity = small ? BATCH_OCTETS : 8 * message_size;
 	encoder->batch.octets = malloc(encoder->batch.capacity);
 	if (!encoder->batch.octets)
 		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for messages",
