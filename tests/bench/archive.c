@@ -19,7 +19,10 @@ enum {
 	PEERS = 2000,
 	POLICIES = 200,
 	FAVOURITES = 50,            /* services a peer uses */
-	RATE = 2000,                /* flows that end in a second */
+	RATE = 2000,                /* flows that begin in a second */
+	ACTIVE = 60000,             /* ms after which a flow that goes on is told of, as the daemon does */
+	SLOT = 100,                 /* ms */
+	SLOTS = 1024,               /* more than ACTIVE and what the kernel remembers a flow for */
 	BLOCK = 4 << 20,
 	FILE_OCTETS = 64 << 20,
 	DOMAIN = 1,
@@ -40,6 +43,14 @@ struct arguments {
 	bool scan;
 };
 
+/* A flow that is not all told, and what is. */
+struct going {
+	struct going *next;
+	struct flow whole;
+	uint64_t told;              /* ms since 1970, up to here */
+	uint64_t looked;            /* the same, for the last time */
+};
+
 struct bench {
 	const struct arguments *arguments;
 	uint64_t state;             /* of the random numbers */
@@ -53,6 +64,8 @@ struct bench {
 	unsigned since;             /* messages sent since its queue was looked at */
 	uint64_t octets;            /* into the store */
 	struct flow sample;
+	struct going *going[SLOTS]; /* by when they are told of next */
+	uint64_t told;              /* records */
 };
 
 static void
@@ -192,15 +205,15 @@ draw_counts(struct bench *bench, struct flow *flow, const struct kind *kind)
 	flow->original.octets = packets * (60 + below(bench, 200));
 	flow->reply.packets = packets;
 	flow->reply.octets = packets * (60 + below(bench, 1400));
-	flow->start = flow->born = flow->end - skewed(bench, 4 * kind->milliseconds);
+	flow->end = flow->born + skewed(bench, 4 * kind->milliseconds);
 	flow->stop = flow->end + (kind->protocol == 6 ? 10000 : 30000);
 	flow->state = kind->protocol == 6 ? 7 : 0;
 }
 
 static struct flow
-draw_flow(struct bench *bench, uint64_t n)
+draw_flow(struct bench *bench, uint64_t born)
 {
-	struct flow flow = { .end = begin + n * 1000 / RATE, .end_reason = END_DETECTED, .status = 0x1be, .mark = 0x1bd20 };
+	struct flow flow = { .born = born, .end_reason = END_DETECTED, .status = 0x1be, .mark = 0x1bd20 };
 	const struct kind *kind = draw_kind(bench);
 
 	draw_ends(bench, &flow, kind);
@@ -354,25 +367,109 @@ open_collector(struct bench *bench)
 	send_messages(bench, begin, true);
 }
 
-/* Both get the same flows, one after the other as they are drawn. */
+/* Both get the same records, one after the other. */
+static void
+tell(struct bench *bench, const struct flow *flow)
+{
+	const bool late = bench->told >= bench->arguments->records / 2;
+
+	while (!blocks_flow(bench->blocks, flow, &bench->names, bench->told + 1))
+		usleep(1000);
+	while (bench->encoder && !encoder_add_flow(bench->encoder, flow, &bench->names))
+		send_messages(bench, flow->end, false);
+	if (late && !bench->sample.start && flow->translation && flow->protocol == 6 && flow->stop)
+		bench->sample = *flow;
+	if (bench->told++ % 1024 == 0)
+		rotate_if_due(bench);
+}
+
+/* What of a counter falls into a part of the flow's time. */
+static uint64_t
+share(uint64_t count, const struct flow *whole, uint64_t from, uint64_t to)
+{
+	const uint64_t all = whole->end - whole->born;
+
+	return all ? count * (to - whole->born) / all - count * (from - whole->born) / all : count;
+}
+
+static struct flow
+part_of(const struct going *going, uint64_t end)
+{
+	struct flow part = going->whole;
+
+	part.start = going->told;
+	part.end = end;
+	for (unsigned i = 0; i < 2; i++) {
+		struct side *side = i ? &part.reply : &part.original;
+		side->packets = share(side->packets, &going->whole, part.start, end);
+		side->octets = share(side->octets, &going->whole, part.start, end);
+	}
+	return part;
+}
+
+static void
+await(struct bench *bench, struct going *going)
+{
+	const uint64_t look = going->looked + ACTIVE, due = going->whole.end > look ? look : going->whole.stop;
+	struct going **slot = &bench->going[due / SLOT % SLOTS];
+
+	going->next = *slot;
+	*slot = going;
+}
+
+/* A flow that goes on has a record of what came since the last one, if anything did. */
+static void
+tell_due(struct bench *bench, struct going *going)
+{
+	const bool goes_on = going->whole.end > going->looked + ACTIVE;
+	struct flow part;
+
+	going->looked += ACTIVE;
+	part = part_of(going, goes_on ? going->looked : going->whole.end);
+	if (!goes_on) {
+		tell(bench, &part);
+		g_free(going);
+		return;
+	}
+	part.end_reason = END_ACTIVE;
+	part.stop = 0;
+	if (part.original.packets) {
+		going->told = part.end;
+		tell(bench, &part);
+	}
+	await(bench, going);
+}
+
+static void
+begin_flow(struct bench *bench, uint64_t born)
+{
+	struct going *going = g_new0(struct going, 1);
+
+	going->whole = draw_flow(bench, born);
+	going->told = going->looked = born;
+	await(bench, going);
+}
+
 static void
 make_flows(struct bench *bench)
 {
-	const uint64_t records = bench->arguments->records;
+	uint64_t now;
 
-	for (uint64_t n = 0; n < records; n++) {
-		const struct flow flow = draw_flow(bench, n);
-		while (!blocks_flow(bench->blocks, &flow, &bench->names, n + 1))
-			usleep(1000);
-		while (bench->encoder && !encoder_add_flow(bench->encoder, &flow, &bench->names))
-			send_messages(bench, flow.end, false);
-		if (n >= records / 2 && !bench->sample.start && flow.translation && flow.protocol == 6)
-			bench->sample = flow;
-		if (n % 1024 == 0)
-			rotate_if_due(bench);
+	for (now = begin; bench->told < bench->arguments->records; now += SLOT) {
+		struct going *due = bench->going[now / SLOT % SLOTS], *next;
+		bench->going[now / SLOT % SLOTS] = NULL;
+		for (; due; due = next) {
+			next = due->next;
+			if (bench->told < bench->arguments->records)
+				tell_due(bench, due);
+			else
+				g_free(due);
+		}
+		for (unsigned i = 0; i < RATE * SLOT / 1000; i++)
+			begin_flow(bench, now + SLOT + i * 1000 / RATE);
 	}
 	if (bench->encoder)
-		send_messages(bench, begin + records * 1000 / RATE, true);
+		send_messages(bench, now, true);
 }
 
 static int
