@@ -15,7 +15,7 @@
 bool pack_file(int from, int to, const bool *stop, GError **error);
 
 enum {
-	PACK_LEVEL = 3,
+	PACK_LEVEL = 2,             /* of zstd: as small as 3 here, and read faster */
 	PACK_BLOCK_LEAST = 1 << 20,
 	PACK_BLOCK_MOST = 1 << 30,  /* more without such a message is an error */
 };
