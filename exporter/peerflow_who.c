@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "archive/file.h"
+#include "archive/index.h"
 #include "audit/answer.h"
 #include "audit/holder.h"
 #include "audit/when.h"
@@ -303,8 +306,27 @@ look_for_rest(struct who *who, GError **error)
 	return scan;
 }
 
+/* When the flows that a compressed file has first were over, at the latest: whoever wrote it knew of flows by then.
+ * Zero: that is not known. */
+static uint64_t
+first_ends(const char *path)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	g_autoptr(index_t) index = fd < 0 ? NULL : index_read(fd, NULL);
+	uint64_t least = UINT64_MAX;
+
+	for (size_t i = 0; index && i < index_blocks(index); i++) {
+		const struct index_block *block = index_block(index, i);
+		if (block->records)
+			least = MIN(least, block->last);
+	}
+	if (fd >= 0)
+		close(fd);
+	return least == UINT64_MAX ? 0 : least;
+}
+
 /* When the oldest file began; before that, flows may have ended of which nothing is kept. Starts of records do not tell:
- * a flow in the oldest file may have lasted for days. */
+ * a flow in the oldest file may have lasted for days. But what is in it may be older than the file. */
 static uint64_t
 begin_of(const char *path)
 {
@@ -315,7 +337,13 @@ begin_of(const char *path)
 	for (const char *text = base; text; text = directory ? g_dir_read_name(directory) : NULL)
 		if (file_name_parse(text, &name) && name.number < oldest.number)
 			oldest = name;
-	return oldest.begin;
+	if (oldest.kind != FILE_PACKED || !oldest.begin)
+		return oldest.begin;
+	char called[FILE_NAME_OCTETS];
+	file_name_print(&oldest, called);
+	g_autofree char *full = directory ? g_build_filename(path, called, NULL) : g_strdup(path);
+	const uint64_t ends = first_ends(full);
+	return ends ? MIN(oldest.begin, ends) : oldest.begin;
 }
 
 static void
