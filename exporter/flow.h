@@ -57,6 +57,13 @@ enum flow_gap {
 	GAP_PARTIAL = 16,           /* it was there before peerflow: counted from the first look only */
 };
 
+/* What of a flow somebody looks at, beside its family, its protocol and its times. */
+enum flow_part {
+	FLOW_TUPLE = 1,             /* addresses and ports, before and after translation, and translation itself */
+	FLOW_REST = 2,              /* all else in struct flow */
+	FLOW_NAMES = 4,             /* what the ids in it stand for */
+};
+
 struct flow {
 	struct side original;
 	struct side reply;

@@ -129,17 +129,21 @@ may_match(const struct flow *flow, void *query)
 }
 
 struct scan *
-peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, bool joined, GError **error)
+peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, enum peerflow_use use,
+                     GError **error)
 {
 	g_autofree struct query_address *wanted = NULL;
 	const size_t n = query_addresses(query, &wanted);
 	g_autofree struct scan_address *addresses = g_new0(struct scan_address, n + 1);
+	const unsigned parts = query_parts(query);
 
 	for (size_t i = 0; i < n; i++)
 		addresses[i] = (struct scan_address){ wanted[i].address, wanted[i].family };
-	return peerflow_archive_scan(archive, &(struct scan_options){ .addresses = addresses, .n_addresses = n,
-	                                                              .wanted = joined ? NULL : may_match,
-	                                                              .data = (void *)query }, error);
+	return peerflow_archive_scan(archive, &(struct scan_options){
+		.addresses = addresses, .n_addresses = n, .wanted = use == PEERFLOW_JOINED ? NULL : may_match,
+		.spared = use == PEERFLOW_JOINED ? 0 : ~parts, .bare = use == PEERFLOW_COUNTED && !(parts & FLOW_NAMES),
+		.data = (void *)query,
+	}, error);
 }
 
 bool

@@ -60,10 +60,15 @@ struct scan *peerflow_archive_scan(const struct peerflow_archive *archive, const
                                    GError **error);
 
 /* The same for whoever asks a query: the addresses it names are looked up in the index. The flows that come may still be
- * others. joined: it is asked of the records of a flow together, so that a record alone need not answer it. The query
- * must outlive the scan. */
-struct scan *peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, bool joined,
-                                  GError **error);
+ * others. The query must outlive the scan. */
+enum peerflow_use {
+	PEERFLOW_SHOWN,             /* all of the flows that come */
+	PEERFLOW_JOINED,            /* the query is asked of the records of a flow together: one alone need not answer it */
+	PEERFLOW_COUNTED,           /* of the flows that come nothing but what the query looks at */
+};
+
+struct scan *peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query,
+                                  enum peerflow_use use, GError **error);
 
 /* For the end of a command: false, with error set (EX_DATAERR), if something could not be read. */
 bool peerflow_archive_whole(const struct scan *scan, GError **error);

@@ -228,13 +228,22 @@ begin_order(struct run *run, GError **error)
 	return run->order;
 }
 
+/* An order has them by members that no query asked for. */
+static enum peerflow_use
+use_of(const struct flows *flows)
+{
+	if (flows->join)
+		return PEERFLOW_JOINED;
+	return flows->count && !flows->by ? PEERFLOW_COUNTED : PEERFLOW_SHOWN;
+}
+
 static bool
 flows_run(const struct flows *flows, GError **error)
 {
 	g_auto(run_t) run = { .flows = flows, .text = g_string_new(NULL), .join = flows->join ? join_new() : NULL };
 
 	if (!(run.query = peerflow_query(flows->words, error)) || !begin_order(&run, error)
-	    || !(run.scan = peerflow_archive_ask(&flows->archive, run.query, flows->join, error))
+	    || !(run.scan = peerflow_archive_ask(&flows->archive, run.query, use_of(flows), error))
 	    || !begin_output(&run, error))
 		return false;
 	return (run.order ? stream_ordered(&run, error) : stream(&run, error)) && peerflow_archive_whole(run.scan, error);

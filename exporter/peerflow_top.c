@@ -46,7 +46,7 @@ top_run(const struct ask *ask, GError **error)
 	const struct top_options options = { .kind = ask->words ? ask->words[0] : "", .by = ask->by };
 	g_autoptr(top_t) top = top_new(&options, error);
 	g_autoptr(query_t) query = top ? peerflow_query(ask->words + 1, error) : NULL;
-	g_autoptr(scan_t) scan = query ? peerflow_archive_ask(&ask->archive, query, false, error) : NULL;
+	g_autoptr(scan_t) scan = query ? peerflow_archive_ask(&ask->archive, query, PEERFLOW_SHOWN, error) : NULL;
 	g_autoptr(GString) text = g_string_new(NULL);
 	struct scan_record record;
 

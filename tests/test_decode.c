@@ -146,6 +146,49 @@ test_same_as_encoded(void)
 	check_encoded("archive");
 }
 
+/* Whatever was spared, what is not is there at once, and all is when it is taken. */
+static void
+check_glance(const char *template, unsigned spared)
+{
+	g_autoptr(GByteArray) octets = stream_of(template, TRAIT_BIFLOW, 8000, FLOWS, 4);
+	g_autoptr(decoder_t) whole = decoder_new(STREAM_ENTERPRISE), sparing = decoder_new(STREAM_ENTERPRISE);
+	struct flow expected, taken;
+	unsigned n = 0;
+
+	decoder_spare(sparing, spared);
+	for (size_t at = 0; at < octets->len; at += decoder_octets(octets->data + at)) {
+		const uint8_t *message = octets->data + at;
+		CU_ASSERT_TRUE_FATAL(decoder_message(whole, message, decoder_octets(message), NULL));
+		CU_ASSERT_TRUE_FATAL(decoder_message(sparing, message, decoder_octets(message), NULL));
+		for (; decoder_next(whole, &expected); n++) {
+			const struct flow *seen = decoder_glance(sparing);
+			CU_ASSERT_PTR_NOT_NULL_FATAL(seen);
+			CU_ASSERT(seen->family == expected.family && seen->protocol == expected.protocol);
+			CU_ASSERT(seen->start == expected.start && seen->end == expected.end && seen->stop == expected.stop);
+			if (!(spared & FLOW_TUPLE)) {
+				CU_ASSERT_FALSE(memcmp(&seen->original.source, &expected.original.source, sizeof(union address)));
+				CU_ASSERT_EQUAL(seen->original.destination_port, expected.original.destination_port);
+				CU_ASSERT_EQUAL(seen->translation, expected.translation);
+			}
+			if (!(spared & FLOW_REST))
+				CU_ASSERT(seen->reply.octets == expected.reply.octets && seen->mark == expected.mark);
+			decoder_take(sparing, &taken);
+			CU_ASSERT_FALSE(memcmp(&taken, &expected, sizeof taken));
+		}
+		CU_ASSERT_PTR_NULL(decoder_glance(sparing));
+	}
+	CU_ASSERT_EQUAL(n, FLOWS);
+}
+
+static void
+test_glance(void)
+{
+	for (unsigned spared = 0; spared <= (FLOW_TUPLE | FLOW_REST); spared++) {
+		check_glance("full", spared);
+		check_glance("archive", spared);
+	}
+}
+
 /* Whatever octet is another, both read the same flows and stop at the same message. */
 static unsigned
 count_differences(GByteArray *stream)
@@ -290,6 +333,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "the same as libfixbuf", test_same_as_libfixbuf },
 		{ "the same as was encoded", test_same_as_encoded },
+		{ "a part first", test_glance },
 		{ "any octet flipped", test_flipped },
 		{ "gaps and what the domain is called", test_gap },
 		{ "odd templates", test_odd_templates },

@@ -281,6 +281,26 @@ test_bounds(void)
 	CU_ASSERT(strstr(error->message, "too much for one query") != NULL);
 }
 
+static void
+test_parts(void)
+{
+	static const struct {
+		const char *text;
+		unsigned parts;
+	} rows[] = {
+		{ "", 0 }, { "tcp", 0 }, { "ipv6 and duration > 5s", 0 }, { "port 22", FLOW_TUPLE },
+		{ "udp or net 10.0.0.0/8", FLOW_TUPLE }, { "not snat", FLOW_TUPLE }, { "bytes > 5", FLOW_REST },
+		{ "flags S", FLOW_REST }, { "mark 5 and port 80", FLOW_TUPLE | FLOW_REST }, { "src peer alice", FLOW_NAMES },
+		{ "tcp and (router a or if wt0) and zone 3", FLOW_NAMES | FLOW_REST }, { "reason idle", FLOW_REST },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_autoptr(query_t) query = query_parse(rows[i].text, NULL);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(query);
+		CU_ASSERT_EQUAL(query_parts(query), rows[i].parts);
+	}
+}
+
 int
 main(void)
 {
@@ -293,6 +313,7 @@ main(void)
 		{ "addresses to look for", test_addresses },
 		{ "not UTF-8", test_encoding },
 		{ "bounds", test_bounds },
+		{ "parts of a flow", test_parts },
 		CU_TEST_INFO_NULL,
 	};
 

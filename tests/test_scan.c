@@ -241,6 +241,13 @@ test_wanted(void)
 	write_packed(NAME(1) ".zst", octets);
 	const struct result late = scan_with((struct scan_options){ .last = UINT64_MAX, .wanted = is_late }, NULL);
 	CU_ASSERT_EQUAL(late.flows, FLOWS - 200);
+	const struct result counted = scan_with((struct scan_options){ .last = UINT64_MAX, .wanted = is_late, .bare = true,
+	                                                               .spared = FLOW_TUPLE | FLOW_REST }, NULL);
+	CU_ASSERT_EQUAL(counted.flows, late.flows);
+	const struct result shown = scan_with((struct scan_options){ .last = UINT64_MAX, .wanted = is_late,
+	                                                             .spared = FLOW_TUPLE | FLOW_REST }, NULL);
+	CU_ASSERT_EQUAL(shown.flows, late.flows);
+	CU_ASSERT_EQUAL(shown.wrong, late.wrong);
 	CU_ASSERT_EQUAL(late.wrong, 0);
 	CU_ASSERT_EQUAL(late.statistics.records, FLOWS);
 	remove_directory();

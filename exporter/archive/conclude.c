@@ -74,6 +74,12 @@ conclusion_of(const struct words *words)
 	return conclusion;
 }
 
+bool
+conclusion_is_plain(const struct conclusion *conclusion)
+{
+	return conclusion->mirrors == (1 << G_N_ELEMENTS(mirrors)) - 1;
+}
+
 static inline bool
 differ(const union address *one, const union address *other)
 {

@@ -20,6 +20,9 @@ bool conclude_is_flow(const struct words *words);
 
 struct conclusion conclusion_of(const struct words *words);
 
+/* Does the reply's tuple follow from the original one alone? */
+bool conclusion_is_plain(const struct conclusion *conclusion);
+
 /* Fills in what follows from what was said, and is no word itself: the family, the reply's tuple of a flow that was not
  * translated, what was translated, the kernel's id. */
 void conclude(struct flow *flow, const struct conclusion *conclusion);

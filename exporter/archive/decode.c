@@ -28,6 +28,7 @@ enum step_code {
 	STEP_2,
 	STEP_4,
 	STEP_8,
+	STEP_4_TO_8,
 	STEP_NARROW,                /* in fewer octets than it has here, RFC 7011 section 6.2 */
 	STEP_COPY_4,
 	STEP_COPY_16,
@@ -53,8 +54,10 @@ struct plan {
 	struct conclusion conclusion;
 	uint8_t kind;
 	bool named;                 /* it has strings of its own */
+	bool plain;                 /* nobody translated its flows */
 	uint16_t shortest;
 	uint16_t tail;              /* octets behind the last field of variable length */
+	unsigned n_first;           /* steps for a glance; if records differ in length all */
 	unsigned n_steps;
 	struct step step[];
 };
@@ -97,6 +100,10 @@ struct decoder {
 	const uint8_t *set_end;
 	const uint8_t *end;
 	const struct plan *plan;
+	unsigned spared;            /* enum flow_part bits */
+	const uint8_t *record;      /* that was seen last, and what was seen of it */
+	const struct plan *seen_plan;   /* NULL: nothing in seen is as it was left */
+	struct flow seen;
 	unsigned n_said;            /* of the flow given last, or the options record at hand */
 	struct saying said[MOST_SAID];
 };
@@ -182,7 +189,7 @@ static enum step_code
 number_code(unsigned octets, unsigned wide)
 {
 	if (octets != wide)
-		return STEP_NARROW;
+		return octets == 4 && wide == 8 ? STEP_4_TO_8 : STEP_NARROW;
 	return wide == 1 ? STEP_1 : wide == 2 ? STEP_2 : wide == 4 ? STEP_4 : STEP_8;
 }
 
@@ -209,8 +216,51 @@ step_init(struct step *step, const struct shape_field *field, enum plan_kind kin
 	return place.like != LIKE_NO_VALUE;
 }
 
+static bool
+is_first(unsigned word, unsigned spared)
+{
+	switch (word) {
+	case WORD_protocolIdentifier:
+	case WORD_flowStartMilliseconds:
+	case WORD_flowEndMilliseconds:
+	case WORD_conntrackStopMilliseconds:
+		return true;
+	case WORD_sourceIPv4Address:
+	case WORD_destinationIPv4Address:
+	case WORD_sourceIPv6Address:
+	case WORD_destinationIPv6Address:
+	case WORD_sourceTransportPort:
+	case WORD_destinationTransportPort:
+	case WORD_postNATSourceIPv4Address:
+	case WORD_postNATDestinationIPv4Address:
+	case WORD_postNATSourceIPv6Address:
+	case WORD_postNATDestinationIPv6Address:
+	case WORD_postNAPTSourceTransportPort:
+	case WORD_postNAPTDestinationTransportPort:
+		return !(spared & FLOW_TUPLE);
+	default:
+		return !(spared & FLOW_REST);
+	}
+}
+
+/* The steps of a glance come first. */
+static void
+sort_steps(struct plan *plan, unsigned spared)
+{
+	g_autofree struct step *all = g_memdup2(plan->step, plan->n_steps * sizeof *all);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < plan->n_steps; i++)
+		if (is_first(all[i].word, spared))
+			plan->step[n++] = all[i];
+	plan->n_first = n;
+	for (unsigned i = 0; i < plan->n_steps; i++)
+		if (!is_first(all[i].word, spared))
+			plan->step[n++] = all[i];
+}
+
 static struct plan *
-plan_new(const struct shape *shape)
+plan_new(const struct shape *shape, unsigned spared)
 {
 	struct plan *plan = g_malloc0(sizeof *plan + shape->n_fields * sizeof *plan->step);
 	uint16_t from = 0;
@@ -229,6 +279,10 @@ plan_new(const struct shape *shape)
 		plan->named |= needed && (step->code == STEP_TEXT || step->code == STEP_VARIABLE_TEXT);
 	}
 	plan->tail = from;
+	plan->n_first = plan->n_steps;
+	plan->plain = conclusion_is_plain(&plan->conclusion);
+	if (!shape->variable)
+		sort_steps(plan, spared);
 	return plan;
 }
 
@@ -242,7 +296,7 @@ find_plan(struct decoder *decoder, uint16_t id)
 		return *recent;
 	struct plan *plan = g_hash_table_lookup(decoder->plans, &key);
 	if (!plan) {
-		plan = plan_new(check_shape(decoder->check, decoder->domain, id));
+		plan = plan_new(check_shape(decoder->check, decoder->domain, id), decoder->spared);
 		g_hash_table_insert(decoder->plans, &plan->key, plan);
 	}
 	return *recent = plan;
@@ -253,6 +307,7 @@ forget_plans(struct decoder *decoder)
 {
 	decoder->announced = check_announced(decoder->check);
 	memset(decoder->recent, 0, sizeof decoder->recent);
+	decoder->seen_plan = NULL;
 	g_hash_table_remove_all(decoder->plans);
 }
 
@@ -291,16 +346,15 @@ open_variable(const uint8_t *field, uint16_t *octets)
 	return field + 3;
 }
 
-/* Follows the plan into target; returns the octet behind the record. */
+/* Follows steps into target; returns the octet from which the fields behind them count. */
 static const uint8_t *
-take_record(struct decoder *decoder, const struct plan *plan, const uint8_t *record, void *target)
+follow(struct decoder *decoder, const struct step *step, const struct step *last, const uint8_t *record, void *target)
 {
 	uint16_t two, octets;
 	uint32_t four;
 	uint64_t eight;
 
-	decoder->n_said = 0;
-	for (const struct step *step = plan->step, *last = step + plan->n_steps; step < last; step++) {
+	for (; step < last; step++) {
 		const uint8_t *from = record + step->from;
 		uint8_t *to = (uint8_t *)target + step->to;
 		switch (step->code) {
@@ -320,6 +374,11 @@ take_record(struct decoder *decoder, const struct plan *plan, const uint8_t *rec
 		case STEP_8:
 			memcpy(&eight, from, 8);
 			eight = be64toh(eight);
+			memcpy(to, &eight, 8);
+			break;
+		case STEP_4_TO_8:
+			memcpy(&four, from, 4);
+			eight = be32toh(four);
 			memcpy(to, &eight, 8);
 			break;
 		case STEP_NARROW:
@@ -345,7 +404,15 @@ take_record(struct decoder *decoder, const struct plan *plan, const uint8_t *rec
 			break;
 		}
 	}
-	return record + plan->tail;
+	return record;
+}
+
+/* Follows the whole plan; returns the octet behind the record. */
+static const uint8_t *
+take_record(struct decoder *decoder, const struct plan *plan, const uint8_t *record, void *target)
+{
+	decoder->n_said = 0;
+	return follow(decoder, plan->step, plan->step + plan->n_steps, record, target) + plan->tail;
 }
 
 /* Options */
@@ -579,8 +646,9 @@ next_set(struct decoder *decoder)
 	return false;
 }
 
-bool
-decoder_next(struct decoder *decoder, struct flow *flow)
+/* The next record is one of a flow; false: there is none. */
+static bool
+find_flow(struct decoder *decoder)
 {
 	while (decoder->set_end == decoder->at || (size_t)(decoder->set_end - decoder->at) < decoder->plan->shortest) {
 		if (!next_set(decoder))
@@ -588,10 +656,60 @@ decoder_next(struct decoder *decoder, struct flow *flow)
 		if (decoder->plan->kind != PLAN_FLOW)
 			take_options_set(decoder);
 	}
-	memset(flow, 0, sizeof *flow);
-	decoder->at = take_record(decoder, decoder->plan, decoder->at, flow);
-	conclude(flow, &decoder->plan->conclusion);
 	return true;
+}
+
+/* All records of a template set the same members, so that the others stay zero from one to the next. */
+static void
+begin_seen(struct decoder *decoder)
+{
+	decoder->seen_plan = decoder->plan;
+	memset(&decoder->seen, 0, sizeof decoder->seen);
+	decoder->seen.family = decoder->plan->conclusion.family;
+}
+
+const struct flow *
+decoder_glance(struct decoder *decoder)
+{
+	if (!find_flow(decoder))
+		return NULL;
+	const struct plan *plan = decoder->plan;
+	if (plan != decoder->seen_plan)
+		begin_seen(decoder);
+	decoder->record = decoder->at;
+	decoder->n_said = 0;
+	decoder->at = follow(decoder, plan->step, plan->step + plan->n_first, decoder->at, &decoder->seen) + plan->tail;
+	if (!decoder->spared || !(plan->plain || decoder->spared & FLOW_TUPLE))
+		conclude(&decoder->seen, &plan->conclusion);
+	return &decoder->seen;
+}
+
+void
+decoder_take(struct decoder *decoder, struct flow *flow)
+{
+	const struct plan *plan = decoder->plan;
+
+	*flow = decoder->seen;
+	if (!decoder->spared)
+		return;
+	follow(decoder, plan->step + plan->n_first, plan->step + plan->n_steps, decoder->record, flow);
+	conclude(flow, &plan->conclusion);
+}
+
+bool
+decoder_next(struct decoder *decoder, struct flow *flow)
+{
+	if (!decoder_glance(decoder))
+		return false;
+	decoder_take(decoder, flow);
+	return true;
+}
+
+void
+decoder_spare(struct decoder *decoder, unsigned parts)
+{
+	decoder->spared = parts & (FLOW_TUPLE | FLOW_REST);
+	forget_plans(decoder);
 }
 
 uint32_t

@@ -369,6 +369,17 @@ take_properties(struct reader *reader, const struct words *words G_GNUC_UNUSED, 
 	return false;
 }
 
+/* The first of these that says anything about this end of a flow, or about its policy; NULL: none does. */
+static const struct properties *
+properties_about(const struct properties *const *common, size_t n, uint16_t member)
+{
+	for (size_t k = 0; k < n; k++)
+		for (unsigned i = 0; common[k] && i < G_N_ELEMENTS(phrases); i++)
+			if (phrases[i].member == member && is_said(&common[k]->field[i]))
+				return common[k];
+	return NULL;
+}
+
 static void
 take_phrases(struct reader *reader, const union wire *wire, struct flow *flow)
 {
@@ -379,10 +390,10 @@ take_phrases(struct reader *reader, const union wire *wire, struct flow *flow)
 		common[i] = key.number ? g_hash_table_lookup(reader->properties, &key) : NULL;
 	}
 	for (unsigned i = 0; i < G_N_ELEMENTS(phrases); i++) {
-		fbVarfield_t field = field_of(&phrases[i], wire);
-		for (unsigned k = 0; k < G_N_ELEMENTS(common) && !is_said(&field); k++)
-			field = common[k] ? common[k]->field[i] : field;
-		take_phrase(reader, &phrases[i], &field, flow);
+		const fbVarfield_t field = field_of(&phrases[i], wire);
+		const struct properties *other = is_said(&field) ? NULL :
+		                                 properties_about(common, G_N_ELEMENTS(common), phrases[i].member);
+		take_phrase(reader, &phrases[i], other ? &other->field[i] : &field, flow);
 	}
 }
 

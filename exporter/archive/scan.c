@@ -55,8 +55,9 @@ has_address(const struct flow *flow, const struct scan_address *wanted)
 {
 	const union address *const all[] = { &flow->original.source, &flow->original.destination, &flow->reply.source,
 	                                     &flow->reply.destination };
+	const unsigned n = flow->translation ? G_N_ELEMENTS(all) : 2;
 
-	for (unsigned i = 0; i < G_N_ELEMENTS(all); i++)
+	for (unsigned i = 0; i < n; i++)
 		if (flow->family == wanted->family && memcmp(all[i], &wanted->address, sizeof *all[i]) == 0)
 			return true;
 	return false;
@@ -160,14 +161,29 @@ next_message(struct scan *scan)
 static bool
 next_flow(struct scan *scan, struct flow *flow)
 {
+	const struct flow *seen;
+
 	for (;;) {
-		while (scan->inside && decoder_next(scan->decoder, flow))
-			if (is_wanted(scan, flow))
-				return true;
+		while (scan->inside && (seen = decoder_glance(scan->decoder))) {
+			if (!is_wanted(scan, seen))
+				continue;
+			if (scan->options.bare)
+				*flow = *seen;
+			else
+				decoder_take(scan->decoder, flow);
+			return true;
+		}
 		scan->inside = next_message(scan);
 		if (!scan->inside)
 			return false;
 	}
+}
+
+/* Addresses are looked at here. */
+static unsigned
+spared(const struct scan_options *options)
+{
+	return options->n_addresses ? options->spared & ~FLOW_TUPLE : options->spared;
 }
 
 static void
@@ -180,6 +196,7 @@ begin_block(struct scan *scan)
 	if (block->begins) {
 		close_file(scan);
 		scan->decoder = decoder_new(scan->options.enterprise);
+		decoder_spare(scan->decoder, spared(&scan->options));
 		if (scan->options.gap)
 			decoder_on_gap(scan->decoder, take_gap, scan);
 	}
@@ -226,8 +243,16 @@ next_block(struct scan *scan)
 static void
 fill(struct scan *scan, struct scan_record *record)
 {
+	static const struct name nothing = { "-", 1 };
+	static const struct identity nobody;
+	static const struct names none = { .name = &nothing, .count = 1, .identity = &nobody, .n_identities = 1 };
 	const struct decoder *decoder = scan->decoder;
 
+	if (scan->options.bare) {
+		const struct flow flow = record->flow;
+		*record = (struct scan_record){ .flow = flow, .names = &none, .path = scan->block->path };
+		return;
+	}
 	record->names = decoder_names(scan->decoder, &record->flow);
 	record->ingress = decoder_interface(decoder, record->flow.original.ingress);
 	record->egress = decoder_interface(decoder, record->flow.original.egress);

@@ -30,6 +30,8 @@ struct scan_options {
 	/* False: this flow is not wanted. Asked before its names are looked up, which takes longer than all else: initiator,
 	 * responder and policy are zero, or are to be ignored. May be NULL. */
 	bool (*wanted)(const struct flow *flow, void *data);
+	unsigned spared;            /* enum flow_part bits: what wanted does not look at */
+	bool bare;                  /* nobody looks at that in records either, nor at names: they need not be there */
 	/* A file or a part of it cannot be read: text names it, and the octet. The scan goes on behind it. May be NULL. */
 	void (*trouble)(const char *text, void *data);
 	/* A gap record that overlaps first to last; path is the index of its archive. May be NULL. */

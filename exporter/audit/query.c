@@ -956,6 +956,26 @@ query_may_match(const struct query *query, const struct flow *flow)
 	return !query->root || may_be(query->root, &nameless, true);
 }
 
+static unsigned
+parts_of(const struct node *node)
+{
+	if (node->matches == matches_and || node->matches == matches_or || node->matches == matches_not)
+		return parts_of(node->left) | (node->right ? parts_of(node->right) : 0);
+	if (is_about_names(node))
+		return FLOW_NAMES;
+	if (node->matches == matches_address || node->matches == matches_port || node->matches == matches_translation)
+		return FLOW_TUPLE;
+	if (node->matches == matches_protocol || node->matches == matches_family || node->matches == matches_duration)
+		return 0;
+	return FLOW_REST;
+}
+
+unsigned
+query_parts(const struct query *query)
+{
+	return query->root ? parts_of(query->root) : 0;
+}
+
 static bool collect_addresses(const struct node *node, GArray *addresses);
 
 /* One list of the two is enough, and the shorter one is better. */
