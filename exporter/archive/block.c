@@ -15,7 +15,8 @@
 #include "error.h"
 
 enum {
-	BLOCKS = 4,                 /* one being looked at, two waiting, one being filled */
+	JOBS_MOST = 8,              /* frames that are decompressed at once */
+	BLOCKS = JOBS_MOST + 3,     /* besides them one being looked at, two waiting */
 	CHUNK = 4 << 20,            /* of a plain file, at once */
 	WHOLE = 16 << 20,           /* a frame with more is given out piece by piece, before its checksum is known */
 	INPUT = 1 << 17,
@@ -31,6 +32,17 @@ struct listed {
 	bool archived;              /* its name is one of an archive's files */
 };
 
+/* A frame whose place and size are known. */
+struct job {
+	struct index_block row;
+	uint8_t *packed;
+	size_t room;                /* of packed */
+	ZSTD_DCtx *zstd;
+	struct block *block;
+	size_t got;                 /* what ZSTD_decompressDCtx says */
+	bool done;
+};
+
 struct block_reader {
 	const struct scan_options *options;
 	GArray *files;              /* struct listed */
@@ -43,7 +55,14 @@ struct block_reader {
 
 	/* The thread's own. */
 	struct scan_statistics statistics;
-	ZSTD_DCtx *zstd;
+	ZSTD_DCtx *zstd;            /* of frames one after the other */
+	GThreadPool *pool;
+	GMutex lock;                /* for done alone */
+	GCond changed;
+	struct job job[JOBS_MOST];  /* a ring, of the order in which blocks are given out */
+	unsigned jobs_most;
+	unsigned first_job;
+	unsigned n_jobs;
 	const struct listed *file;
 	int fd;
 	bool part;                  /* it is being written, and may end anywhere */
@@ -421,31 +440,90 @@ give_frame(struct block_reader *reader, struct block *block)
 	g_byte_array_set_size(reader->pending, 0);
 }
 
-/* A frame whose place and size are known. False: it is not what it should be, and that is told. */
-static bool
-unpack_known(struct block_reader *reader, const struct index_block *row)
+static void
+work(gpointer data, gpointer user)
 {
-	const bool sane = row->packed <= ZSTD_compressBound(row->plain);
-	g_autofree uint8_t *packed = sane ? g_malloc(row->packed + 1) : NULL;
-	struct block *block;
+	struct block_reader *reader = user;
+	struct job *job = data;
+	const struct index_block *row = &job->row;
 
-	if (!packed || read_more(reader, packed, row->packed, row->offset) != row->packed) {
+	job->got = ZSTD_decompressDCtx(job->zstd, job->block->octets, row->plain, job->packed, row->packed);
+	g_mutex_lock(&reader->lock);
+	job->done = true;
+	g_cond_signal(&reader->changed);
+	g_mutex_unlock(&reader->lock);
+}
+
+/* Gives out what the oldest job decompressed, or tells that it is not what it should be. */
+static void
+finish_job(struct block_reader *reader)
+{
+	struct job *job = &reader->job[reader->first_job];
+	const struct index_block *row = &job->row;
+
+	g_mutex_lock(&reader->lock);
+	while (!job->done)
+		g_cond_wait(&reader->changed, &reader->lock);
+	g_mutex_unlock(&reader->lock);
+	reader->first_job = (reader->first_job + 1) % reader->jobs_most;
+	reader->n_jobs--;
+	reader->frame = row->offset;
+	reader->pending_at = 0;
+	if (job->got == row->plain) {
+		job->block->n = job->got;
+		give_frame(reader, job->block);
+		return;
+	}
+	g_async_queue_push(reader->empty, job->block);
+	tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": %s: %" G_GUINT64_FORMAT " flows are lost", row->offset,
+	             ZSTD_isError(job->got) ? ZSTD_getErrorName(job->got) : "its content has another length", row->records);
+}
+
+static void
+finish_jobs(struct block_reader *reader)
+{
+	while (reader->n_jobs)
+		finish_job(reader);
+}
+
+static void
+reserve_packed(struct job *job, size_t octets)
+{
+	if (job->room >= octets)
+		return;
+	g_free(job->packed);
+	job->packed = g_malloc(octets);
+	job->room = octets;
+}
+
+static bool
+read_packed_row(struct block_reader *reader, struct job *job)
+{
+	if (job->row.packed > ZSTD_compressBound(job->row.plain))
+		return false;
+	reserve_packed(job, job->row.packed + 1);
+	return read_more(reader, job->packed, job->row.packed, job->row.offset) == job->row.packed;
+}
+
+/* Has the frame decompressed, and what is before it given out, if it is time. */
+static void
+begin_job(struct block_reader *reader, const struct index_block *row)
+{
+	if (reader->n_jobs == reader->jobs_most)
+		finish_job(reader);
+	struct job *job = &reader->job[(reader->first_job + reader->n_jobs) % reader->jobs_most];
+	job->row = *row;
+	if (!read_packed_row(reader, job)) {
+		finish_jobs(reader);
 		tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": its %" G_GUINT64_FORMAT " octets cannot be read",
 		             row->offset, row->packed);
-		return false;
+		return;
 	}
-	block = take_empty(reader);
-	block_reserve(block, row->plain);
-	const size_t got = ZSTD_decompressDCtx(reader->zstd, block->octets, row->plain, packed, row->packed);
-	if (ZSTD_isError(got) || got != row->plain) {
-		g_async_queue_push(reader->empty, block);
-		tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": %s: %" G_GUINT64_FORMAT " flows are lost", row->offset,
-		             ZSTD_isError(got) ? ZSTD_getErrorName(got) : "its content has another length", row->records);
-		return false;
-	}
-	block->n = got;
-	give_frame(reader, block);
-	return true;
+	job->block = take_empty(reader);
+	block_reserve(job->block, row->plain);
+	job->done = false;
+	reader->n_jobs++;
+	g_thread_pool_push(reader->pool, job, NULL);
 }
 
 /* Frames one after the other as they come: of a file without an index, or of one too large to be held whole. */
@@ -608,13 +686,16 @@ read_indexed(struct block_reader *reader, struct index *index)
 			continue;
 		}
 		taken++;
+		if (row->plain <= WHOLE) {
+			begin_job(reader, row);
+			continue;
+		}
+		finish_jobs(reader);
 		reader->frame = row->offset;
 		reader->pending_at = 0;
-		if (row->plain > WHOLE)
-			unpack_frames(reader, row->offset, true);
-		else
-			unpack_known(reader, row);
+		unpack_frames(reader, row->offset, true);
 	}
+	finish_jobs(reader);
 	if (taken)
 		reader->statistics.files++;
 	else
@@ -740,6 +821,31 @@ block_reader_next(struct block_reader *reader)
 	return reader->shown = g_async_queue_pop(reader->full);
 }
 
+static void
+begin_jobs(struct block_reader *reader)
+{
+	reader->jobs_most = CLAMP(g_get_num_processors(), 1, JOBS_MOST);
+	for (unsigned i = 0; i < reader->jobs_most + BLOCKS - JOBS_MOST; i++)
+		g_async_queue_push(reader->empty, &reader->block[i]);
+	for (unsigned i = 0; i < reader->jobs_most; i++)
+		reader->job[i].zstd = ZSTD_createDCtx();
+	g_mutex_init(&reader->lock);
+	g_cond_init(&reader->changed);
+	reader->pool = g_thread_pool_new(work, reader, reader->jobs_most, false, NULL);
+}
+
+static void
+end_jobs(struct block_reader *reader)
+{
+	g_thread_pool_free(reader->pool, false, true);
+	g_mutex_clear(&reader->lock);
+	g_cond_clear(&reader->changed);
+	for (unsigned i = 0; i < reader->jobs_most; i++) {
+		ZSTD_freeDCtx(reader->job[i].zstd);
+		g_free(reader->job[i].packed);
+	}
+}
+
 struct block_reader *
 block_reader_new(const struct scan_options *options, GError **error)
 {
@@ -752,8 +858,7 @@ block_reader_new(const struct scan_options *options, GError **error)
 	reader->empty = g_async_queue_new();
 	reader->pending = g_byte_array_new();
 	reader->zstd = ZSTD_createDCtx();
-	for (unsigned i = 0; i < BLOCKS; i++)
-		g_async_queue_push(reader->empty, &reader->block[i]);
+	begin_jobs(reader);
 	for (size_t i = 0; options->paths[i]; i++)
 		if (!list_path(reader, i, error)) {
 			block_reader_free(reader);
@@ -784,6 +889,7 @@ block_reader_free(struct block_reader *reader)
 		return;
 	if (reader->thread)
 		stop_thread(reader);
+	end_jobs(reader);
 	for (unsigned i = 0; i < BLOCKS; i++) {
 		g_free(reader->block[i].octets);
 		g_free(reader->block[i].text);
