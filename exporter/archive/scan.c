@@ -179,11 +179,15 @@ next_flow(struct scan *scan, struct flow *flow)
 	}
 }
 
-/* Addresses are looked at here. */
+/* Addresses are looked at here; where neither they nor anybody may say no, there is nothing to spare. */
 static unsigned
 spared(const struct scan_options *options)
 {
-	return options->n_addresses ? options->spared & ~FLOW_TUPLE : options->spared;
+	const unsigned parts = options->wanted ? options->spared : FLOW_REST;
+
+	if (!options->wanted && !options->n_addresses)
+		return 0;
+	return options->n_addresses ? parts & ~FLOW_TUPLE : parts;
 }
 
 static void
