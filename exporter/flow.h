@@ -81,7 +81,7 @@ struct flow {
 	uint32_t initiator;         /* index of an identity in struct names: who it was when the flow began */
 	uint32_t responder;
 	uint32_t policy;            /* index of a name in struct names: what allowed it; zero: not known */
-	uint64_t properties[3];     /* under which numbers an archive says what these three stand for; zero: nothing known */
+	uint64_t properties[3];     /* under which numbers an archive says what these three stand for; zero: unknown */
 	uint16_t zone;
 	uint8_t family;             /* 4 or 6 */
 	uint8_t protocol;

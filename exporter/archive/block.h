@@ -8,8 +8,8 @@
 
 #include "archive/scan.h"
 
-/* The octets of archives, block after block, read ahead by a thread and decompressed by as many as there are processors.
- * Of a file with an index only the blocks that can matter are. */
+/* The octets of archives, block after block, read ahead by a thread and decompressed by as many as there are
+ * processors. Of a file with an index only the blocks that can matter are. */
 
 enum block_kind {
 	BLOCK_MESSAGES,             /* whole messages, one behind the other, each with a header that fits */

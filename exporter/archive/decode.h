@@ -38,9 +38,9 @@ bool decoder_message(struct decoder *decoder, const uint8_t *message, size_t oct
 /* The next flow of the message, all but whose it was: initiator, responder and policy are zero. False: no more. */
 bool decoder_next(struct decoder *decoder, struct flow *flow);
 
-/* The same in two steps, for whoever can tell by a part of a flow that the rest is of no use: these parts (enum flow_part)
- * need not be in what decoder_glance gives, whose reply is nothing if there was no translation. Of what it gave last
- * decoder_take makes the whole flow. */
+/* The same in two steps, for whoever can tell by a part of a flow that the rest is of no use: these parts (enum
+ * flow_part) need not be in what decoder_glance gives, whose reply is nothing if there was no translation. Of what it
+ * gave last decoder_take makes the whole flow. decoder_spare comes before the first message. */
 void decoder_spare(struct decoder *decoder, unsigned parts);
 const struct flow *decoder_glance(struct decoder *decoder);
 void decoder_take(struct decoder *decoder, struct flow *flow);

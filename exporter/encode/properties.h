@@ -34,7 +34,8 @@ void properties_forget(struct properties *properties);
 
 /* The number of what is known of one of the three in this flow; zero: nothing is. No two things have the same, whatever
  * they are about. *fresh: it was not told yet, and is from now on. */
-uint64_t properties_find(struct properties *properties, const struct flow *flow, enum properties_about about, bool *fresh);
+uint64_t properties_find(struct properties *properties, const struct flow *flow, enum properties_about about,
+                         bool *fresh);
 
 /* Makes the options template: its number, which is its scope, and all strings of variable length about it. */
 void properties_template(struct template *template, enum properties_about about);
