@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #include "archive/check.h"
+#include "archive/columns.h"
 #include "archive/file.h"
 #include "archive/index.h"
 #include "error.h"
@@ -21,6 +22,7 @@ struct packer {
 	int from, to;
 	const bool *stop;
 	ZSTD_CCtx *context;
+	struct columns_packer *columns;     /* NULL: a frame of zstd's is a block */
 	struct index_maker *index;
 	GByteArray *input;          /* read, and in no block yet */
 	uint64_t at;                /* offset of input in from */
@@ -53,20 +55,38 @@ write_out(struct packer *packer, const uint8_t *octets, size_t n, GError **error
 }
 
 static bool
-end_block(struct packer *packer, GError **error)
+pack_frame(struct packer *packer, GError **error)
 {
-	const uint64_t offset = packer->offset;
-	GByteArray *block = packer->block, *packed = packer->packed;
+	const GByteArray *block = packer->block;
+	GByteArray *packed = packer->packed;
 
-	if (!block->len)
-		return true;
 	g_byte_array_set_size(packed, ZSTD_compressBound(block->len));
 	const size_t n = ZSTD_compress2(packer->context, packed->data, packed->len, block->data, block->len);
 	if (ZSTD_isError(n))
 		return fail_data(packer->at, ZSTD_getErrorName(n), error);
-	index_end_block(packer->index, offset, n, block->len);
+	g_byte_array_set_size(packed, n);
+	return true;
+}
+
+static bool
+pack_columns(struct packer *packer, GError **error)
+{
+	g_byte_array_set_size(packer->packed, 0);
+	return columns_pack(packer->columns, packer->block->data, packer->block->len, packer->packed, error);
+}
+
+static bool
+end_block(struct packer *packer, GError **error)
+{
+	GByteArray *block = packer->block, *packed = packer->packed;
+
+	if (!block->len)
+		return true;
+	if (!(packer->columns ? pack_columns(packer, error) : pack_frame(packer, error)))
+		return false;
+	index_end_block(packer->index, packer->offset, packed->len, block->len);
 	g_byte_array_set_size(block, 0);
-	return write_out(packer, packed->data, n, error);
+	return write_out(packer, packed->data, packed->len, error);
 }
 
 /* A message may have no Set at all. */
@@ -155,13 +175,14 @@ pack_all(struct packer *packer, GError **error)
 }
 
 bool
-pack_file(int from, int to, const bool *stop, GError **error)
+pack_file(int from, int to, enum pack_how how, const bool *stop, GError **error)
 {
 	struct packer packer = {
 		.from = from,
 		.to = to,
 		.stop = stop,
 		.context = ZSTD_createCCtx(),
+		.columns = how == PACK_COLUMNS ? columns_packer_new() : NULL,
 		.index = index_maker_new(),
 		.input = g_byte_array_new(),
 		.block = g_byte_array_new(),
@@ -172,6 +193,7 @@ pack_file(int from, int to, const bool *stop, GError **error)
 	ZSTD_CCtx_setParameter(packer.context, ZSTD_c_checksumFlag, 1);
 	const bool good = pack_all(&packer, error);
 	ZSTD_freeCCtx(packer.context);
+	columns_packer_free(packer.columns);
 	index_maker_free(packer.index);
 	g_byte_array_unref(packer.input);
 	g_byte_array_unref(packer.block);
