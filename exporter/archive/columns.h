@@ -38,11 +38,12 @@
  * records if its message is of that domain and its id is one of a table's.
  *
  * A template is in columns if it stands in the block before its records, never changes in it, and has at most 64 fields,
- * all of fixed length. */
+ * all of fixed length; and at most 256 templates are. */
 
 enum {
 	COLUMNS_HEAD = 36,          /* octets up to the tables: so many tell the size of the whole */
 	COLUMNS_MOST = 64 << 20,    /* octets of a block's messages */
+	COLUMNS_TABLES = 256,       /* of a block */
 	COLUMNS_FIELDS = 64,        /* of a template */
 };
 
@@ -114,6 +115,8 @@ struct column_table {
 	uint64_t asked;             /* bit n: column n was asked for in this block */
 	uint64_t fitting;           /* whoever reads the skeleton: state in which the template was seen to fit */
 	uint32_t given;             /* and records of it so far */
+	size_t row;                 /* octets of a record */
+	size_t next_row;            /* of columns_unpack */
 	struct column *column;
 };
 
