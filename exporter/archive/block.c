@@ -9,6 +9,7 @@
 #include <zstd.h>
 
 #include "archive/check.h"
+#include "archive/columns.h"
 #include "archive/file.h"
 #include "archive/index.h"
 #include "archive/reader.h"
@@ -32,14 +33,13 @@ struct listed {
 	bool archived;              /* its name is one of an archive's files */
 };
 
-/* A frame whose place and size are known. */
+/* A packed block whose place and size are known. */
 struct job {
 	struct index_block row;
-	uint8_t *packed;
-	size_t room;                /* of packed */
+	bool columns;
 	ZSTD_DCtx *zstd;
 	struct block *block;
-	size_t got;                 /* what ZSTD_decompressDCtx says */
+	GError *error;
 	bool done;
 };
 
@@ -67,6 +67,7 @@ struct block_reader {
 	int fd;
 	bool part;                  /* it is being written, and may end anywhere */
 	bool packed;
+	bool columns;               /* packed in columns */
 	bool begun;                 /* a block of this file was given out */
 	bool lossy;                 /* what comes next stands behind something that was lost */
 	uint64_t frame;
@@ -109,7 +110,7 @@ list_file(GArray *files, char *path, size_t archive)
 	g_array_append_val(files, listed);
 }
 
-static const char *const suffixes[] = { ".ipfix.part", ".ipfix", ".ipfix.zst" };
+static const char *const suffixes[] = { ".ipfix.part", ".ipfix", ".ipfix.columns", ".ipfix.zst" };
 
 /* Octets of the name without its suffix; zero: it is no file of flows. */
 static size_t
@@ -194,6 +195,8 @@ take_empty(struct block_reader *reader)
 	struct block *block = g_async_queue_pop(reader->empty);
 
 	block->n = 0;
+	block->records = 0;
+	block->columns = NULL;
 	g_clear_pointer(&block->text, g_free);
 	return block;
 }
@@ -220,11 +223,12 @@ give(struct block_reader *reader, struct block *block, enum block_kind kind)
 static void
 block_reserve(struct block *block, size_t octets)
 {
-	if (block->room >= octets)
-		return;
-	g_free(block->octets);
-	block->octets = g_malloc(octets);
-	block->room = octets;
+	if (block->room_octets < octets) {
+		g_free(block->room);
+		block->room = g_malloc(octets);
+		block->room_octets = octets;
+	}
+	block->octets = block->room;
 }
 
 G_GNUC_PRINTF(2, 3)
@@ -314,7 +318,7 @@ give_messages(struct block_reader *reader, size_t octets)
 	struct block *block = take_empty(reader);
 
 	block_reserve(block, octets);
-	memcpy(block->octets, reader->pending->data, octets);
+	memcpy(block->room, reader->pending->data, octets);
 	block->n = octets;
 	block->offset = reader->pending_at;
 	give(reader, block, BLOCK_MESSAGES);
@@ -426,7 +430,7 @@ give_frame(struct block_reader *reader, struct block *block)
 	bool bad;
 
 	reader->statistics.blocks++;
-	if (measure(block->octets, block->n, &last, &bad) == block->n) {
+	if (block->columns || measure(block->octets, block->n, &last, &bad) == block->n) {
 		block->offset = 0;
 		if (block->n)
 			give(reader, block, BLOCK_MESSAGES);
@@ -440,26 +444,70 @@ give_frame(struct block_reader *reader, struct block *block)
 	g_byte_array_set_size(reader->pending, 0);
 }
 
+static bool
+open_frame(struct job *job)
+{
+	const struct index_block *row = &job->row;
+	struct block *block = job->block;
+
+	block_reserve(block, row->plain);
+	block->n = ZSTD_decompressDCtx(job->zstd, block->room, row->plain, block->frame_room, row->packed);
+	if (block->n == row->plain)
+		return true;
+	g_set_error_literal(&job->error, PEERFLOW_ERROR, EX_DATAERR,
+	                    ZSTD_isError(block->n) ? ZSTD_getErrorName(block->n) : "its content has another length");
+	return false;
+}
+
+static bool
+open_columns(struct job *job)
+{
+	struct block *block = job->block;
+	size_t last;
+	bool bad;
+
+	if (!columns_open(block->opened, block->frame_room, job->row.packed, &job->error))
+		return false;
+	block->columns = block->opened;
+	block->octets = columns_skeleton(block->columns, &block->n);
+	if (measure(block->octets, block->n, &last, &bad) == block->n)
+		return true;
+	g_set_error_literal(&job->error, PEERFLOW_ERROR, EX_DATAERR, "its skeleton is not one of messages");
+	return false;
+}
+
 static void
 work(gpointer data, gpointer user)
 {
 	struct block_reader *reader = user;
 	struct job *job = data;
-	const struct index_block *row = &job->row;
 
-	job->got = ZSTD_decompressDCtx(job->zstd, job->block->octets, row->plain, job->packed, row->packed);
+	if (job->columns)
+		open_columns(job);
+	else
+		open_frame(job);
 	g_mutex_lock(&reader->lock);
 	job->done = true;
 	g_cond_signal(&reader->changed);
 	g_mutex_unlock(&reader->lock);
 }
 
-/* Gives out what the oldest job decompressed, or tells that it is not what it should be. */
 static void
+tell_lost_block(struct block_reader *reader, const struct index_block *row, const char *why)
+{
+	if (row->records)
+		tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": %s: %" G_GUINT64_FORMAT " flows are lost", row->offset, why,
+		             row->records);
+	else
+		tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": %s", row->offset, why);
+}
+
+/* Gives out what the oldest job decompressed; false if it is not what it should be, which is told. */
+static bool
 finish_job(struct block_reader *reader)
 {
 	struct job *job = &reader->job[reader->first_job];
-	const struct index_block *row = &job->row;
+	g_autoptr(GError) error = NULL;
 
 	g_mutex_lock(&reader->lock);
 	while (!job->done)
@@ -467,16 +515,17 @@ finish_job(struct block_reader *reader)
 	g_mutex_unlock(&reader->lock);
 	reader->first_job = (reader->first_job + 1) % reader->jobs_most;
 	reader->n_jobs--;
-	reader->frame = row->offset;
+	reader->frame = job->row.offset;
 	reader->pending_at = 0;
-	if (job->got == row->plain) {
-		job->block->n = job->got;
+	error = g_steal_pointer(&job->error);
+	if (!error) {
+		job->block->records = job->row.records;
 		give_frame(reader, job->block);
-		return;
+		return true;
 	}
 	g_async_queue_push(reader->empty, job->block);
-	tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": %s: %" G_GUINT64_FORMAT " flows are lost", row->offset,
-	             ZSTD_isError(job->got) ? ZSTD_getErrorName(job->got) : "its content has another length", row->records);
+	tell_lost_block(reader, &job->row, error->message);
+	return false;
 }
 
 static void
@@ -486,26 +535,31 @@ finish_jobs(struct block_reader *reader)
 		finish_job(reader);
 }
 
-static void
-reserve_packed(struct job *job, size_t octets)
+static bool
+is_likely(const struct job *job)
 {
-	if (job->room >= octets)
-		return;
-	g_free(job->packed);
-	job->packed = g_malloc(octets);
-	job->room = octets;
+	if (job->columns)
+		return job->row.packed <= 2 * (uint64_t)COLUMNS_MOST && job->row.plain <= COLUMNS_MOST;
+	return job->row.packed <= ZSTD_compressBound(job->row.plain);
 }
 
 static bool
-read_packed_row(struct block_reader *reader, struct job *job)
+read_row(struct block_reader *reader, const struct job *job)
 {
-	if (job->row.packed > ZSTD_compressBound(job->row.plain))
+	struct block *block = job->block;
+	const struct index_block *row = &job->row;
+
+	if (!is_likely(job))
 		return false;
-	reserve_packed(job, job->row.packed + 1);
-	return read_more(reader, job->packed, job->row.packed, job->row.offset) == job->row.packed;
+	if (block->frame_octets < row->packed) {
+		g_free(block->frame_room);
+		block->frame_room = g_malloc(row->packed);
+		block->frame_octets = row->packed;
+	}
+	return read_more(reader, block->frame_room, row->packed, row->offset) == row->packed;
 }
 
-/* Has the frame decompressed, and what is before it given out, if it is time. */
+/* Has the block decompressed, and what is before it given out, if it is time. */
 static void
 begin_job(struct block_reader *reader, const struct index_block *row)
 {
@@ -513,17 +567,18 @@ begin_job(struct block_reader *reader, const struct index_block *row)
 		finish_job(reader);
 	struct job *job = &reader->job[(reader->first_job + reader->n_jobs) % reader->jobs_most];
 	job->row = *row;
-	if (!read_packed_row(reader, job)) {
-		finish_jobs(reader);
-		tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": its %" G_GUINT64_FORMAT " octets cannot be read",
-		             row->offset, row->packed);
+	job->columns = reader->columns;
+	job->block = take_empty(reader);
+	if (read_row(reader, job)) {
+		job->done = false;
+		reader->n_jobs++;
+		g_thread_pool_push(reader->pool, job, NULL);
 		return;
 	}
-	job->block = take_empty(reader);
-	block_reserve(job->block, row->plain);
-	job->done = false;
-	reader->n_jobs++;
-	g_thread_pool_push(reader->pool, job, NULL);
+	g_async_queue_push(reader->empty, job->block);
+	finish_jobs(reader);
+	tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": its %" G_GUINT64_FORMAT " octets cannot be read",
+	             row->offset, row->packed);
 }
 
 /* Frames one after the other as they come: of a file without an index, or of one too large to be held whole. */
@@ -552,11 +607,13 @@ frames_at(const struct frames *frames)
 	return frames->offset - (frames->in.size - frames->in.pos);
 }
 
-/* Looks for the magic of another frame behind a damaged one's (RFC 8878 section 3.1.1). */
+static const uint8_t frame_magic[MAGIC_OCTETS] = { 0x28, 0xb5, 0x2f, 0xfd };     /* RFC 8878 section 3.1.1 */
+static const uint8_t columns_magic[MAGIC_OCTETS] = { 'P', 'F', 'C', '1' };
+
+/* Looks for the beginning of another frame or block behind that of a damaged one. */
 static bool
-frames_resume(struct block_reader *reader, struct frames *frames)
+frames_resume(struct block_reader *reader, struct frames *frames, const uint8_t magic[static MAGIC_OCTETS])
 {
-	static const uint8_t magic[MAGIC_OCTETS] = { 0x28, 0xb5, 0x2f, 0xfd };
 	unsigned matched = 0;
 
 	frames->offset = reader->frame + 1;
@@ -591,7 +648,7 @@ unpack_next(struct block_reader *reader, struct frames *frames, struct block *bl
 			split(reader, false);
 			block->n = 0;
 		}
-		ZSTD_outBuffer out = { block->octets, WHOLE, block->n };
+		ZSTD_outBuffer out = { block->room, WHOLE, block->n };
 		left = ZSTD_decompressStream(reader->zstd, &out, &frames->in);
 		block->n = out.pos;
 		if (ZSTD_isError(left) || is_stopped(reader))
@@ -634,7 +691,7 @@ unpack_frames(struct block_reader *reader, uint64_t from, bool only_one)
 			block = give_unpacked(reader, block);
 		} else {
 			g_byte_array_set_size(reader->pending, 0);
-			if (only_one || !frames_resume(reader, frames))
+			if (only_one || !frames_resume(reader, frames, frame_magic))
 				break;
 		}
 		if (only_one)
@@ -642,6 +699,52 @@ unpack_frames(struct block_reader *reader, uint64_t from, bool only_one)
 	}
 	if (block)
 		g_async_queue_push(reader->empty, block);
+}
+
+/* The block at this octet, of which no index tells. False: there is none, or it is damaged, which is told. */
+static bool
+open_next(struct block_reader *reader, struct index_block *row)
+{
+	uint8_t head[COLUMNS_HEAD];
+	struct columns_size size;
+
+	reader->frame = row->offset;
+	const size_t got = read_more(reader, head, sizeof head, row->offset);
+	if (got == sizeof head && columns_measure(head, &size)) {
+		row->packed = size.packed;
+		row->plain = size.plain;
+		begin_job(reader, row);
+		return reader->n_jobs && finish_job(reader);
+	}
+	tell_trouble(reader, "frame at octet %" G_GUINT64_FORMAT ": no block of columns begins here", row->offset);
+	return false;
+}
+
+static bool
+is_end(struct block_reader *reader, uint64_t offset)
+{
+	uint8_t magic[MAGIC_OCTETS];
+	const size_t got = read_more(reader, magic, sizeof magic, offset);
+
+	return !got || (got == sizeof magic && magic[1] == 0x2a && magic[2] == 0x4d && magic[3] == 0x18);
+}
+
+static void
+walk_columns(struct block_reader *reader)
+{
+	g_autofree struct frames *frames = g_malloc0(sizeof *frames);
+	struct index_block row = { 0 };
+
+	while (!is_stopped(reader) && !is_end(reader, row.offset)) {
+		if (open_next(reader, &row)) {
+			row.offset += row.packed;
+			continue;
+		}
+		reader->frame = row.offset;
+		if (!frames_resume(reader, frames, columns_magic))
+			return;
+		row.offset = frames->offset;
+	}
 }
 
 static bool
@@ -686,7 +789,7 @@ read_indexed(struct block_reader *reader, struct index *index)
 			continue;
 		}
 		taken++;
-		if (row->plain <= WHOLE) {
+		if (reader->columns || row->plain <= WHOLE) {
 			begin_job(reader, row);
 			continue;
 		}
@@ -713,10 +816,13 @@ read_packed(struct block_reader *reader)
 		return;
 	}
 	/* zstd alone makes files without one, which are none of an archive. */
-	if (reader->file->archived)
+	if (reader->file->archived || reader->columns)
 		tell_trouble(reader, "%s", error->message);
 	reader->statistics.files++;
-	unpack_frames(reader, 0, false);
+	if (reader->columns)
+		walk_columns(reader);
+	else
+		unpack_frames(reader, 0, false);
 }
 
 /* Files */
@@ -733,6 +839,12 @@ open_listed(const struct listed *listed)
 		fd = open(name, O_RDONLY | O_CLOEXEC);
 	}
 	return fd;
+}
+
+static bool
+has_columns(const uint8_t head[static MAGIC_OCTETS], const char *name)
+{
+	return memcmp(head, columns_magic, MAGIC_OCTETS) == 0 || g_str_has_suffix(name, ".columns");
 }
 
 static bool
@@ -772,7 +884,9 @@ read_file(struct block_reader *reader)
 	reader->lost = UINT64_MAX;
 	reader->frame = reader->pending_at = 0;
 	g_byte_array_set_size(reader->pending, 0);
-	reader->packed = pread(reader->fd, head, sizeof head, 0) >= 0 && is_packed(head, reader->file->name);
+	const bool readable = pread(reader->fd, head, sizeof head, 0) >= 0;
+	reader->columns = readable && has_columns(head, reader->file->name);
+	reader->packed = reader->columns || (readable && is_packed(head, reader->file->name));
 	if (reader->packed) {
 		read_packed(reader);
 		return;
@@ -825,8 +939,10 @@ static void
 begin_jobs(struct block_reader *reader)
 {
 	reader->jobs_most = CLAMP(g_get_num_processors(), 1, JOBS_MOST);
-	for (unsigned i = 0; i < reader->jobs_most + BLOCKS - JOBS_MOST; i++)
+	for (unsigned i = 0; i < reader->jobs_most + BLOCKS - JOBS_MOST; i++) {
+		reader->block[i].opened = columns_new();
 		g_async_queue_push(reader->empty, &reader->block[i]);
+	}
 	for (unsigned i = 0; i < reader->jobs_most; i++)
 		reader->job[i].zstd = ZSTD_createDCtx();
 	g_mutex_init(&reader->lock);
@@ -842,7 +958,7 @@ end_jobs(struct block_reader *reader)
 	g_cond_clear(&reader->changed);
 	for (unsigned i = 0; i < reader->jobs_most; i++) {
 		ZSTD_freeDCtx(reader->job[i].zstd);
-		g_free(reader->job[i].packed);
+		g_clear_error(&reader->job[i].error);
 	}
 }
 
@@ -891,7 +1007,9 @@ block_reader_free(struct block_reader *reader)
 		stop_thread(reader);
 	end_jobs(reader);
 	for (unsigned i = 0; i < BLOCKS; i++) {
-		g_free(reader->block[i].octets);
+		columns_free(reader->block[i].opened);
+		g_free(reader->block[i].room);
+		g_free(reader->block[i].frame_room);
 		g_free(reader->block[i].text);
 	}
 	ZSTD_freeDCtx(reader->zstd);

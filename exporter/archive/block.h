@@ -25,14 +25,21 @@ struct block {
 	bool behind_loss;           /* octets before it could not be read */
 	const char *name;           /* of the file; as long as the reader */
 	bool packed;
-	uint64_t frame;             /* of packed ones: where the frame is in the file, of which offset counts */
+	uint64_t frame;             /* of packed ones: where it is in the file, of which offset counts */
 	uint64_t offset;            /* of its first octet */
-	uint8_t *octets;
+	struct columns *columns;    /* the messages are the skeleton of these; NULL: they are whole */
+	uint64_t records;           /* flows it is known to have; zero: nothing is known */
+	const uint8_t *octets;
 	size_t n;
 	char *text;
 	struct scan_statistics so_far;  /* all but records and troubles */
 
-	size_t room;
+	/* What all this is kept in. */
+	struct columns *opened;
+	uint8_t *room;
+	size_t room_octets;
+	uint8_t *frame_room;
+	size_t frame_octets;
 };
 
 struct block_reader;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "archive/columns.h"
 #include "error.h"
 
 enum {
@@ -25,6 +26,7 @@ struct check {
 	GHashTable *domains;        /* struct domain by number */
 	uint32_t enterprise;
 	uint64_t announced;
+	struct columns *columns;    /* of the messages; NULL: they are whole */
 	const struct shape *recent[RECENT];     /* by id: records of a few templates take turns */
 };
 
@@ -75,6 +77,12 @@ static int64_t
 shape_key(uint32_t domain, uint16_t id)
 {
 	return (int64_t)domain << 16 | id;
+}
+
+void
+check_columns(struct check *check, struct columns *columns)
+{
+	check->columns = columns;
 }
 
 uint64_t
@@ -308,6 +316,36 @@ find_shape(struct check *check, uint32_t domain, uint16_t id)
 	return *recent;
 }
 
+static bool
+fits(const struct shape *shape, const struct column_table *table)
+{
+	if (shape->scopes || shape->n_fields != table->n_columns)
+		return false;
+	for (unsigned i = 0; i < shape->n_fields; i++)
+		if (shape->field[i].octets != table->column[i].octets)
+			return false;
+	return true;
+}
+
+/* The number of records that stand in columns, and their padding. */
+static bool
+take_counted(struct check *check, struct soundness *soundness, const struct shape *shape, struct column_table *table,
+             struct cursor *cursor, GError **error)
+{
+	if (room(cursor) < 2)
+		return unsound(cursor, error, "the set ends before the number of its records");
+	const uint16_t records = take16(cursor);
+	if (table->fitting != check->announced && !fits(shape, table))
+		return unsound(cursor, error, "template %u is not that of its columns", table->id);
+	table->fitting = check->announced;
+	if (records > table->records - table->counted)
+		return unsound(cursor, error, "%u records of template %u, columns have %u more", records, table->id,
+		               table->records - table->counted);
+	table->counted += records;
+	soundness->records += records;
+	return true;
+}
+
 /* What is shorter than any record is padding, RFC 7011 section 3.3.1, but behind a record only: libfixbuf takes what is
  * no record for one that goes on in the next set. */
 static bool
@@ -318,6 +356,9 @@ take_records(struct check *check, struct soundness *soundness, uint16_t set, str
 
 	if (!shape)
 		return unsound(cursor, error, "records of template %u, which was not announced", set);
+	struct column_table *table = check->columns ? columns_table(check->columns, soundness->domain, set) : NULL;
+	if (table)
+		return take_counted(check, soundness, shape, table, cursor, error);
 	if (room(cursor) && room(cursor) < shape->shortest)
 		return unsound(cursor, error, "no record of template %u in %zu octets", set, room(cursor));
 	if (!shape->variable) {

@@ -60,6 +60,12 @@ size_t check_header(const uint8_t *header, GError **error);
 bool check_message(struct check *check, const uint8_t *message, size_t octets, struct soundness *soundness,
                    GError **error);
 
+struct columns;
+
+/* The messages from now on are the skeleton of these columns (columns.h); NULL: they are whole. A Set says then how many
+ * records there are of what stands in columns, and it is an error if it has no such columns, or not so many records. */
+void check_columns(struct check *check, struct columns *columns);
+
 /* How many templates were announced or withdrawn so far: while it stands still, every shape stays. */
 uint64_t check_announced(const struct check *check);
 

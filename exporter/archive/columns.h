@@ -113,8 +113,10 @@ struct column_table {
 	uint16_t n_columns;
 	uint32_t records;
 	uint64_t asked;             /* bit n: column n was asked for in this block */
-	uint64_t fitting;           /* whoever reads the skeleton: state in which the template was seen to fit */
-	uint32_t given;             /* and records of it so far */
+	/* For whoever reads the skeleton, all zero in the beginning. */
+	uint64_t fitting;           /* check_announced when the template was seen to fit */
+	uint32_t counted;           /* records so far */
+	uint32_t given;             /* the same */
 	size_t row;                 /* octets of a record */
 	size_t next_row;            /* of columns_unpack */
 	struct column *column;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "archive/check.h"
+#include "archive/columns.h"
 #include "archive/conclude.h"
 #include "archive/lexicon.h"
 #include "archive/word.h"
@@ -18,6 +19,7 @@ enum {
 	SET_TEMPLATES = 2,
 	SET_DATA = 256,
 	MOST_SAID = 64,             /* strings of one record; a template has each word once */
+	MOST_TEXT = 16,             /* octets of one that stands in columns */
 	MOST_PROPERTIES = 1 << 19,  /* numbers above are of nobody's: a block has fewer octets than that many take */
 	MOST_ROWS = 65536,          /* of interfaces and of domains */
 	RECENT = 64,
@@ -42,6 +44,7 @@ struct step {
 	uint8_t word;
 	uint8_t wide;               /* octets it takes here */
 	uint16_t octets;            /* and there */
+	uint16_t field;             /* of the template */
 	uint16_t from;              /* behind the last field of variable length */
 	uint16_t to;
 };
@@ -100,12 +103,19 @@ struct decoder {
 	const uint8_t *set_end;
 	const uint8_t *end;
 	const struct plan *plan;
+	struct columns *columns;    /* of the message; NULL: it is whole */
+	struct column_table *table; /* of this Set; NULL: its records stand in it */
+	uint32_t row;               /* its next record in that */
+	uint32_t rows_left;
+	bool whole;                 /* all its columns are ready */
+	GError *damage;             /* of columns: there are no more flows */
 	unsigned spared;            /* enum flow_part bits */
 	const uint8_t *record;      /* that was seen last, and what was seen of it */
 	const struct plan *seen_plan;   /* NULL: nothing in seen is as it was left */
 	struct flow seen;
 	unsigned n_said;            /* of the flow given last, or the options record at hand */
 	struct saying said[MOST_SAID];
+	uint8_t text[MOST_SAID][MOST_TEXT];     /* of said, from columns */
 };
 
 _Static_assert(WORD_COUNT <= UINT8_MAX, "a word fits an octet");
@@ -273,6 +283,7 @@ plan_new(const struct shape *shape, unsigned spared)
 		struct step *step = &plan->step[plan->n_steps];
 		const bool heeded = plan->kind != PLAN_FLOW || conclude_heeds(&shape->words, shape->field[i].word);
 		const bool needed = step_init(step, &shape->field[i], plan->kind) && heeded;
+		step->field = i;
 		step->from = from;
 		from = shape->field[i].octets == WORD_VARIABLE ? 0 : from + shape->field[i].octets;
 		plan->n_steps += needed;
@@ -314,18 +325,23 @@ forget_plans(struct decoder *decoder)
 /* Records */
 
 static void
+put_narrow(uint8_t *to, uint64_t value, unsigned wide)
+{
+	value = htole64(value);
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+	value = le64toh(value) << (64 - 8 * wide);
+#endif
+	memcpy(to, &value, wide);
+}
+
+static void
 take_narrow(uint8_t *to, const uint8_t *from, const struct step *step)
 {
 	uint64_t value = 0;
 
 	for (unsigned i = 0; i < step->octets; i++)
 		value = value << 8 | from[i];
-	value = htole64(value);
-	memcpy(to, &value, step->wide);
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-	value = le64toh(value) << (64 - 8 * step->wide);
-	memcpy(to, &value, step->wide);
-#endif
+	put_narrow(to, value, step->wide);
 }
 
 static void
@@ -405,6 +421,62 @@ follow(struct decoder *decoder, const struct step *step, const struct step *last
 		}
 	}
 	return record;
+}
+
+static void
+take_column_text(struct decoder *decoder, const struct step *step, uint64_t high, uint64_t low)
+{
+	uint8_t *text = decoder->text[MIN(decoder->n_said, MOST_SAID - 1)];
+	const uint64_t both[] = { htobe64(high), htobe64(low) };
+
+	memcpy(text, (const uint8_t *)both + sizeof both - step->octets, step->octets);
+	take_text(decoder, step->word, text, strnlen((const char *)text, step->octets));
+}
+
+/* The same for a record in columns, all of which are ready. */
+static void
+follow_columns(struct decoder *decoder, const struct step *step, const struct step *last, uint32_t row, void *target)
+{
+	for (; step < last; step++) {
+		const struct column *column = &decoder->table->column[step->field];
+		uint64_t value = column_lane_value(&column->low, row), high;
+		uint8_t *to = (uint8_t *)target + step->to;
+		uint16_t two;
+		uint32_t four;
+		switch (step->code) {
+		case STEP_1:
+			*to = value;
+			break;
+		case STEP_2:
+			two = value;
+			memcpy(to, &two, 2);
+			break;
+		case STEP_4:
+			four = value;
+			memcpy(to, &four, 4);
+			break;
+		case STEP_8:
+		case STEP_4_TO_8:
+			memcpy(to, &value, 8);
+			break;
+		case STEP_NARROW:
+			put_narrow(to, value, step->wide);
+			break;
+		case STEP_COPY_4:
+			four = htobe32(value);
+			memcpy(to, &four, 4);
+			break;
+		case STEP_COPY_16:
+			high = htobe64(column_lane_value(&column->high, row));
+			value = htobe64(value);
+			memcpy(to, &high, 8);
+			memcpy(to + 8, &value, 8);
+			break;
+		case STEP_TEXT:
+			take_column_text(decoder, step, column_lane_value(&column->high, row), value);
+			break;
+		}
+	}
 }
 
 /* Follows the whole plan; returns the octet behind the record. */
@@ -608,12 +680,21 @@ decoder_octets(const uint8_t *header)
 	return check_header(header, NULL);
 }
 
+void
+decoder_columns(struct decoder *decoder, struct columns *columns)
+{
+	decoder->columns = columns;
+	check_columns(decoder->check, columns);
+}
+
 bool
 decoder_message(struct decoder *decoder, const uint8_t *message, size_t octets, GError **error)
 {
 	struct soundness soundness;
 
 	decoder->at = decoder->set_end = decoder->end = message + octets;
+	decoder->table = NULL;
+	g_clear_error(&decoder->damage);
 	if (!check_message(decoder->check, message, octets, &soundness, error))
 		return false;
 	if (soundness.changed) {
@@ -629,6 +710,34 @@ decoder_message(struct decoder *decoder, const uint8_t *message, size_t octets, 
 	return true;
 }
 
+/* Has the columns of these steps decompressed; if one is damaged, the message has no more flows. */
+static bool
+ready(struct decoder *decoder, const struct step *step, const struct step *last)
+{
+	for (; step < last; step++)
+		if (!columns_ready(decoder->columns, decoder->table, step->field, &decoder->damage)) {
+			decoder->table = NULL;
+			decoder->at = decoder->set_end = decoder->end;
+			return false;
+		}
+	return true;
+}
+
+/* The records of this Set stand in columns: here is their number. */
+static bool
+begin_rows(struct decoder *decoder)
+{
+	const struct plan *plan = decoder->plan;
+	const unsigned rows = get16(decoder->at);
+
+	decoder->row = decoder->table->given;
+	decoder->rows_left = plan->kind == PLAN_FLOW ? rows : 0;
+	decoder->table->given += rows;
+	decoder->whole = false;
+	decoder->at = decoder->set_end;
+	return !decoder->rows_left || ready(decoder, plan->step, plan->step + plan->n_first);
+}
+
 /* The next Set of records; false: there is none. */
 static bool
 next_set(struct decoder *decoder)
@@ -641,16 +750,25 @@ next_set(struct decoder *decoder)
 		if (id < SET_DATA)
 			continue;
 		decoder->plan = find_plan(decoder, id);
-		return true;
+		decoder->table = decoder->columns ? columns_table(decoder->columns, decoder->domain, id) : NULL;
+		return !decoder->table || begin_rows(decoder);
 	}
 	return false;
+}
+
+static bool
+has_record(const struct decoder *decoder)
+{
+	if (decoder->table)
+		return decoder->rows_left;
+	return decoder->set_end != decoder->at && (size_t)(decoder->set_end - decoder->at) >= decoder->plan->shortest;
 }
 
 /* The next record is one of a flow; false: there is none. */
 static bool
 find_flow(struct decoder *decoder)
 {
-	while (decoder->set_end == decoder->at || (size_t)(decoder->set_end - decoder->at) < decoder->plan->shortest) {
+	while (!has_record(decoder)) {
 		if (!next_set(decoder))
 			return false;
 		if (decoder->plan->kind != PLAN_FLOW)
@@ -668,6 +786,21 @@ begin_seen(struct decoder *decoder)
 	decoder->seen.family = decoder->plan->conclusion.family;
 }
 
+static void
+glance(struct decoder *decoder, const struct plan *plan)
+{
+	const struct step *last = plan->step + plan->n_first;
+
+	decoder->n_said = 0;
+	if (decoder->table) {
+		follow_columns(decoder, plan->step, last, decoder->row++, &decoder->seen);
+		decoder->rows_left--;
+		return;
+	}
+	decoder->record = decoder->at;
+	decoder->at = follow(decoder, plan->step, last, decoder->at, &decoder->seen) + plan->tail;
+}
+
 const struct flow *
 decoder_glance(struct decoder *decoder)
 {
@@ -676,33 +809,54 @@ decoder_glance(struct decoder *decoder)
 	const struct plan *plan = decoder->plan;
 	if (plan != decoder->seen_plan)
 		begin_seen(decoder);
-	decoder->record = decoder->at;
-	decoder->n_said = 0;
-	decoder->at = follow(decoder, plan->step, plan->step + plan->n_first, decoder->at, &decoder->seen) + plan->tail;
+	glance(decoder, plan);
 	if (!decoder->spared || !(plan->plain || decoder->spared & FLOW_TUPLE))
 		conclude(&decoder->seen, &plan->conclusion);
 	return &decoder->seen;
 }
 
-void
-decoder_take(struct decoder *decoder, struct flow *flow)
+/* All but what was seen of the record that was seen last. */
+static bool
+take_rest(struct decoder *decoder, struct flow *flow)
 {
 	const struct plan *plan = decoder->plan;
+	const struct step *first = plan->step + plan->n_first, *last = plan->step + plan->n_steps;
 
+	if (!decoder->table) {
+		follow(decoder, first, last, decoder->record, flow);
+		return true;
+	}
+	decoder->whole = decoder->whole || ready(decoder, first, last);
+	if (decoder->whole)
+		follow_columns(decoder, first, last, decoder->row - 1, flow);
+	return decoder->whole;
+}
+
+bool
+decoder_take(struct decoder *decoder, struct flow *flow)
+{
 	*flow = decoder->seen;
 	if (!decoder->spared)
-		return;
-	follow(decoder, plan->step + plan->n_first, plan->step + plan->n_steps, decoder->record, flow);
-	conclude(flow, &plan->conclusion);
+		return true;
+	if (!take_rest(decoder, flow))
+		return false;
+	conclude(flow, &decoder->plan->conclusion);
+	return true;
 }
 
 bool
 decoder_next(struct decoder *decoder, struct flow *flow)
 {
-	if (!decoder_glance(decoder))
-		return false;
-	decoder_take(decoder, flow);
-	return true;
+	return decoder_glance(decoder) && decoder_take(decoder, flow);
+}
+
+bool
+decoder_is_whole(struct decoder *decoder, GError **error)
+{
+	if (!decoder->damage)
+		return true;
+	g_propagate_error(error, g_steal_pointer(&decoder->damage));
+	return false;
 }
 
 void
@@ -759,6 +913,7 @@ decoder_free(struct decoder *decoder)
 	if (!decoder)
 		return;
 	check_free(decoder->check);
+	g_clear_error(&decoder->damage);
 	g_hash_table_unref(decoder->plans);
 	g_hash_table_unref(decoder->interfaces);
 	g_hash_table_unref(decoder->domains);

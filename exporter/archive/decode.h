@@ -35,15 +35,24 @@ size_t decoder_octets(const uint8_t *header);
  * before it have been. */
 bool decoder_message(struct decoder *decoder, const uint8_t *message, size_t octets, GError **error);
 
+struct columns;
+
+/* The messages from now on are the skeleton of these, which are to stay until there are others; NULL: they are whole. */
+void decoder_columns(struct decoder *decoder, struct columns *columns);
+
 /* The next flow of the message, all but whose it was: initiator, responder and policy are zero. False: no more. */
 bool decoder_next(struct decoder *decoder, struct flow *flow);
 
 /* The same in two steps, for whoever can tell by a part of a flow that the rest is of no use: these parts (enum
  * flow_part) need not be in what decoder_glance gives, whose reply is nothing if there was no translation. Of what it
- * gave last decoder_take makes the whole flow. decoder_spare comes before the first message. */
+ * gave last decoder_take makes the whole flow; false if that is damaged. decoder_spare comes before the first message. */
 void decoder_spare(struct decoder *decoder, unsigned parts);
 const struct flow *decoder_glance(struct decoder *decoder);
-void decoder_take(struct decoder *decoder, struct flow *flow);
+bool decoder_take(struct decoder *decoder, struct flow *flow);
+
+/* Once there are no more: false, with error set (EX_DATAERR), if that is because columns are damaged. Then no further
+ * message of the same columns makes sense. */
+bool decoder_is_whole(struct decoder *decoder, GError **error);
 
 /* Fills in initiator, responder and policy of the flow that decoder_next gave last. Good until the next flow. */
 const struct names *decoder_names(struct decoder *decoder, struct flow *flow);

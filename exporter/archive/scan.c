@@ -17,6 +17,7 @@ struct scan {
 	const uint8_t *at;          /* its next message */
 	struct decoder *decoder;    /* of the file; NULL: it is a foreign one, and reader reads it */
 	bool inside;                /* a message of the block */
+	uint64_t passed;            /* flows of the block so far */
 	FILE *in;
 	struct reader *reader;
 	struct scan_statistics statistics;
@@ -134,6 +135,40 @@ open_foreign(struct scan *scan)
 	tell_trouble(scan, text);
 }
 
+static void
+tell_block(struct scan *scan, const char *what)
+{
+	const struct block *block = scan->block;
+	g_autofree char *frame = g_strdup_printf("frame at octet %" G_GUINT64_FORMAT ": ", block->frame);
+	g_autofree char *text = g_strdup_printf("%s: %s%s", block->name, block->packed ? frame : "", what);
+
+	tell_trouble(scan, text);
+	decoder_forget(scan->decoder);
+}
+
+/* Behind something that makes no sense nobody knows which records of columns are whose. */
+static void
+leave_columns(struct scan *scan)
+{
+	const struct block *block = scan->block;
+
+	scan->at = block->octets + block->n;
+	if (block->records <= scan->passed)
+		return;
+	g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT " flows are lost", block->records - scan->passed);
+	tell_block(scan, text);
+}
+
+static void
+tell_message(struct scan *scan, const uint8_t *message, const char *what)
+{
+	const struct block *block = scan->block;
+	g_autofree char *text = g_strdup_printf("message at octet %" G_GUINT64_FORMAT ": %s",
+	                                        block->offset + (message - block->octets), what);
+
+	tell_block(scan, text);
+}
+
 /* The next message of the block; one that is not sound is told and left out. */
 static bool
 next_message(struct scan *scan)
@@ -147,14 +182,22 @@ next_message(struct scan *scan)
 		scan->at += octets;
 		if (decoder_message(scan->decoder, message, octets, &error))
 			return true;
-		g_autofree char *frame = g_strdup_printf("frame at octet %" G_GUINT64_FORMAT ": ", block->frame);
-		g_autofree char *text = g_strdup_printf("%s: %smessage at octet %" G_GUINT64_FORMAT ": %s", block->name,
-		                                        block->packed ? frame : "",
-		                                        block->offset + (message - block->octets), error->message);
-		tell_trouble(scan, text);
-		decoder_forget(scan->decoder);
+		tell_message(scan, message, error->message);
+		if (block->columns)
+			leave_columns(scan);
 	}
 	return false;
+}
+
+static void
+end_message(struct scan *scan)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (decoder_is_whole(scan->decoder, &error))
+		return;
+	tell_block(scan, error->message);
+	leave_columns(scan);
 }
 
 /* The next flow of the block that is wanted. */
@@ -165,14 +208,19 @@ next_flow(struct scan *scan, struct flow *flow)
 
 	for (;;) {
 		while (scan->inside && (seen = decoder_glance(scan->decoder))) {
+			scan->passed++;
 			if (!is_wanted(scan, seen))
 				continue;
-			if (scan->options.bare)
+			if (scan->options.bare) {
 				*flow = *seen;
-			else
-				decoder_take(scan->decoder, flow);
-			return true;
+				return true;
+			}
+			if (decoder_take(scan->decoder, flow))
+				return true;
+			scan->passed--;
 		}
+		if (scan->inside)
+			end_message(scan);
 		scan->inside = next_message(scan);
 		if (!scan->inside)
 			return false;
@@ -197,6 +245,7 @@ begin_block(struct scan *scan)
 
 	scan->at = block->octets;
 	scan->inside = false;
+	scan->passed = 0;
 	if (block->begins) {
 		close_file(scan);
 		scan->decoder = decoder_new(scan->options.enterprise);
@@ -204,6 +253,7 @@ begin_block(struct scan *scan)
 		if (scan->options.gap)
 			decoder_on_gap(scan->decoder, take_gap, scan);
 	}
+	decoder_columns(scan->decoder, block->columns);
 	if (block->behind_loss)
 		decoder_forget(scan->decoder);
 }

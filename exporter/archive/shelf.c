@@ -565,7 +565,7 @@ pack_one(struct shelf *shelf, const struct file_name *plain, int from, int to, c
 	const struct file_name packing = with_kind(plain, FILE_PACKING);
 	g_autoptr(GError) error = NULL;
 
-	const bool packed = pack_file(from, to, PACK_ZSTD, stop, &error);
+	const bool packed = pack_file(from, to, PACK_COLUMNS, stop, &error);
 	if (packed && finish_packed(shelf, from, to, &packing)) {
 		shelf_sync(shelf);
 		return true;
