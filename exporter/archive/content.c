@@ -7,25 +7,38 @@
 #include <unistd.h>
 
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "archive/check.h"
+#include "archive/columns.h"
 #include "archive/index.h"
+#include "archive/pack.h"
 #include "archive/reader.h"
 #include "error.h"
 
-enum { PIECE = 128 << 10 };
+enum {
+	PIECE = 128 << 10,
+	IPFIX_VERSION = 10,
+};
 
 struct reading {
 	int fd;
 	content_told *told;
+	content_taken *taken;       /* or NULL */
 	void *data;
+	bool refused;               /* whoever takes it has enough */
+	GByteArray *held;           /* not handed on yet */
 	GChecksum *sum;
 	struct check *check;
 	struct index_maker *maker;  /* NULL: of a plain file */
 	GByteArray *message;        /* the beginning of one that is not whole yet */
 	uint64_t octets;
-	uint64_t frame;             /* where it lies, if packed */
+	uint64_t block;             /* where it lies, if packed */
 	bool packed;
+	ZSTD_DCtx *context;         /* for packed ones */
+	struct columns *columns;
+	GByteArray *whole;          /* a block in columns, and its messages */
+	GByteArray *plain;
 	bool unsound;               /* said, and of this stretch no more is to be */
 	uint8_t in[PIECE];
 	uint8_t out[PIECE];
@@ -50,7 +63,7 @@ tell_unsound(struct reading *reading, uint64_t octet, const char *what)
 {
 	reading->unsound = true;
 	if (reading->packed)
-		tell(reading, reading->frame, "in this frame, decompressed octet %" G_GUINT64_FORMAT ": %s", octet, what);
+		tell(reading, reading->block, "in this block, decompressed octet %" G_GUINT64_FORMAT ": %s", octet, what);
 	else
 		tell(reading, octet, "%s", what);
 }
@@ -90,11 +103,32 @@ take_messages(struct reading *reading)
 	g_byte_array_remove_range(message, 0, at);
 }
 
+/* Octets of which it is known that they are right, or never will be. */
+static void
+hand_on(struct reading *reading)
+{
+	const GByteArray *held = reading->held;
+
+	if (held->len && !reading->refused)
+		reading->refused = !reading->taken(held->data, held->len, reading->data);
+	g_byte_array_set_size(reading->held, 0);
+}
+
+static void
+hold(struct reading *reading, const uint8_t *octets, size_t n)
+{
+	if (reading->held->len + n > PACK_BLOCK_MOST)
+		hand_on(reading);
+	g_byte_array_append(reading->held, octets, n);
+}
+
 static void
 take(struct reading *reading, const uint8_t *octets, size_t n)
 {
 	g_checksum_update(reading->sum, octets, n);
 	reading->octets += n;
+	if (reading->taken)
+		hold(reading, octets, n);
 	if (reading->unsound)
 		return;
 	g_byte_array_append(reading->message, octets, n);
@@ -106,6 +140,7 @@ static void
 restart(struct reading *reading)
 {
 	g_byte_array_set_size(reading->message, 0);
+	g_byte_array_set_size(reading->held, 0);
 	reading->unsound = false;
 }
 
@@ -114,6 +149,7 @@ end_stretch(struct reading *reading)
 {
 	if (!reading->unsound && reading->message->len)
 		tell_unsound(reading, reading->octets - reading->message->len, "ends inside a message");
+	hand_on(reading);
 	restart(reading);
 }
 
@@ -131,16 +167,18 @@ read_at(struct reading *reading, size_t n, uint64_t at)
 }
 
 static struct reading *
-new_reading(int fd, content_told *told, void *data)
+new_reading(int fd, content_told *told, content_taken *taken, void *data)
 {
 	struct reading *reading = g_new0(struct reading, 1);
 
 	reading->fd = fd;
 	reading->told = told;
+	reading->taken = taken;
 	reading->data = data;
 	reading->sum = g_checksum_new(G_CHECKSUM_SHA256);
 	reading->check = check_new(READER_LOCAL_ENTERPRISE);
 	reading->message = g_byte_array_new();
+	reading->held = g_byte_array_new();
 	return reading;
 }
 
@@ -152,72 +190,137 @@ end_reading(struct reading *reading, struct content *content)
 	g_checksum_free(reading->sum);
 	check_free(reading->check);
 	g_byte_array_unref(reading->message);
+	g_byte_array_unref(reading->held);
 	index_maker_free(reading->maker);
+	ZSTD_freeDCtx(reading->context);
+	columns_free(reading->columns);
+	g_clear_pointer(&reading->whole, g_byte_array_unref);
+	g_clear_pointer(&reading->plain, g_byte_array_unref);
 	g_free(reading);
 }
 
-void
-content_read_plain(int fd, struct content *content, content_told *told, void *data)
+static void
+read_plain(struct reading *reading)
 {
-	struct reading *reading = new_reading(fd, told, data);
-	ssize_t n;
+	ssize_t n = 0;
 
-	while ((n = read_at(reading, PIECE, reading->octets)) > 0)
+	while (!reading->refused && (n = read_at(reading, PIECE, reading->octets)) > 0) {
 		take(reading, reading->in, n);
+		hand_on(reading);
+	}
 	if (n == 0)
 		end_stretch(reading);
-	end_reading(reading, content);
 }
 
 /* Packed. */
 
-/* Feeds what was read to zstd; true if the frame ended, with what is left of the input; *left is zero else. */
+/* Feeds what was read to zstd; true if the frame ended, with what is left of the input; *result is what zstd said. */
 static bool
-unpack_piece(struct reading *reading, ZSTD_DCtx *context, ZSTD_inBuffer *in, size_t *result)
+unpack_piece(struct reading *reading, ZSTD_inBuffer *in, size_t *result)
 {
 	do {
 		ZSTD_outBuffer out = { reading->out, sizeof reading->out, 0 };
-		*result = ZSTD_decompressStream(context, &out, in);
+		*result = ZSTD_decompressStream(reading->context, &out, in);
 		if (ZSTD_isError(*result))
 			return false;
 		take(reading, reading->out, out.pos);
 		if (*result == 0)
 			return true;
 		/* A full buffer may mean that there is more without any more input. */
-		if (out.pos < out.size && in->pos == in->size)
+		if (reading->refused || (out.pos < out.size && in->pos == in->size))
 			return false;
 	} while (true);
 }
 
+static void
+tell_damaged(struct reading *reading, const char *why)
+{
+	tell(reading, reading->block, "this block is damaged: %s", why);
+}
+
+static const char *
+frame_error(size_t result)
+{
+	return ZSTD_getErrorCode(result) == ZSTD_error_prefix_unknown ? "it begins like none" : ZSTD_getErrorName(result);
+}
+
 /* Octets of the frame at at; zero: it is not whole, which is said. */
 static uint64_t
-unpack_frame(struct reading *reading, ZSTD_DCtx *context, uint64_t at, uint64_t end)
+unpack_frame(struct reading *reading, uint64_t at, uint64_t end)
 {
 	uint64_t done = 0;
 	size_t result = 0;
 	ssize_t n = 0;
 
-	ZSTD_DCtx_reset(context, ZSTD_reset_session_only);
-	reading->frame = at;
-	while (at + done < end && (n = read_at(reading, end - at - done, at + done)) > 0) {
+	ZSTD_DCtx_reset(reading->context, ZSTD_reset_session_only);
+	while (!reading->refused && at + done < end && (n = read_at(reading, end - at - done, at + done)) > 0) {
 		ZSTD_inBuffer in = { reading->in, n, 0 };
-		const bool ended = unpack_piece(reading, context, &in, &result);
+		const bool ended = unpack_piece(reading, &in, &result);
 		done += in.pos;
 		if (ended)
 			return done;
 		if (ZSTD_isError(result)) {
-			tell(reading, at, "this frame is damaged: %s", ZSTD_getErrorName(result));
+			tell_damaged(reading, frame_error(result));
 			return 0;
 		}
 	}
-	if (n >= 0)
-		tell(reading, at, "the file ends inside this frame");
+	if (n >= 0 && !reading->refused)
+		tell(reading, at, "the file ends inside this block");
 	return 0;
 }
 
-/* Where to go on behind a damaged frame; end, if nobody knows. */
+static bool
+read_whole(struct reading *reading, uint64_t at, size_t octets)
+{
+	g_byte_array_set_size(reading->whole, octets);
+	for (size_t had = 0; had < octets;) {
+		const ssize_t n = read_at(reading, octets - had, at + had);
+		if (n == 0)
+			tell(reading, at, "the file ends inside this block");
+		if (n <= 0)
+			return false;
+		memcpy(reading->whole->data + had, reading->in, n);
+		had += n;
+	}
+	return true;
+}
+
+/* As unpack_frame does it. The sizes are none that there is no room for: columns_measure saw to that. */
 static uint64_t
-next_frame(const struct index *index, uint64_t at, uint64_t end)
+unpack_columns(struct reading *reading, const struct columns_size *size, uint64_t at, uint64_t end)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (size->packed > end - at) {
+		tell(reading, at, "the file ends inside this block");
+		return 0;
+	}
+	if (!read_whole(reading, at, size->packed))
+		return 0;
+	g_byte_array_set_size(reading->plain, size->plain);
+	if (!columns_open(reading->columns, reading->whole->data, reading->whole->len, &error)
+	    || !columns_unpack(reading->columns, reading->plain->data, &error)) {
+		tell_damaged(reading, error->message);
+		return 0;
+	}
+	take(reading, reading->plain->data, reading->plain->len);
+	return size->packed;
+}
+
+static uint64_t
+unpack_block(struct reading *reading, uint64_t at, uint64_t end)
+{
+	struct columns_size size;
+
+	reading->block = at;
+	if (read_at(reading, MIN(COLUMNS_HEAD, end - at), at) == COLUMNS_HEAD && columns_measure(reading->in, &size))
+		return unpack_columns(reading, &size, at, end);
+	return unpack_frame(reading, at, end);
+}
+
+/* Where to go on behind a damaged block; end, if nobody knows. */
+static uint64_t
+next_block(const struct index *index, uint64_t at, uint64_t end)
 {
 	for (size_t i = 0; index && i < index_blocks(index); i++)
 		if (index_block(index, i)->offset > at)
@@ -233,23 +336,21 @@ is_skippable(struct reading *reading, uint64_t at)
 
 /* True if all of them are whole. */
 static bool
-unpack_frames(struct reading *reading, const struct index *index, uint64_t end)
+unpack_blocks(struct reading *reading, const struct index *index, uint64_t end)
 {
-	ZSTD_DCtx *context = ZSTD_createDCtx();
 	bool good = true;
 	uint64_t at = 0;
 
-	while (at < end && !(!index && is_skippable(reading, at))) {
-		const uint64_t before = reading->octets, packed = unpack_frame(reading, context, at, end);
+	while (at < end && !reading->refused && !(!index && is_skippable(reading, at))) {
+		const uint64_t before = reading->octets, packed = unpack_block(reading, at, end);
 		if (packed) {
 			end_stretch(reading);
 			index_end_block(reading->maker, at, packed, reading->octets - before);
 		} else
 			restart(reading);
 		good &= packed > 0;
-		at = packed ? at + packed : next_frame(index, at, end);
+		at = packed ? at + packed : next_block(index, at, end);
 	}
-	ZSTD_freeDCtx(context);
 	return good;
 }
 
@@ -273,20 +374,61 @@ compare_index(struct reading *reading, const struct index *index)
 	}
 }
 
-void
-content_read_packed(int fd, struct content *content, content_told *told, void *data)
+static void
+read_packed(struct reading *reading)
 {
-	struct reading *reading = new_reading(fd, told, data);
 	g_autoptr(GError) error = NULL;
-	g_autoptr(index_t) index = index_read(fd, &error);
+	g_autoptr(index_t) index = index_read(reading->fd, &error);
 	struct stat status;
 
 	reading->packed = true;
 	reading->maker = index_maker_new();
+	reading->context = ZSTD_createDCtx();
+	reading->columns = columns_new();
+	reading->whole = g_byte_array_new();
+	reading->plain = g_byte_array_new();
 	if (!index)
-		told(error->message, data);
-	const uint64_t size = fstat(fd, &status) == 0 ? status.st_size : 0;
-	if (unpack_frames(reading, index, index ? index_offset(index) : size) && index)
+		reading->told(error->message, reading->data);
+	const uint64_t size = fstat(reading->fd, &status) == 0 ? status.st_size : 0;
+	if (unpack_blocks(reading, index, index ? index_offset(index) : size) && index)
 		compare_index(reading, index);
+}
+
+void
+content_read_plain(int fd, struct content *content, content_told *told, void *data)
+{
+	struct reading *reading = new_reading(fd, told, NULL, data);
+
+	read_plain(reading);
+	end_reading(reading, content);
+}
+
+void
+content_read_packed(int fd, struct content *content, content_told *told, void *data)
+{
+	struct reading *reading = new_reading(fd, told, NULL, data);
+
+	read_packed(reading);
+	end_reading(reading, content);
+}
+
+/* A file that is empty, or torn so early, is plain. */
+static bool
+begins_plain(struct reading *reading)
+{
+	const ssize_t n = read_at(reading, MESSAGE_HEADER, 0);
+
+	return n == 0 || (n > 1 && reading->in[0] == 0 && reading->in[1] == IPFIX_VERSION);
+}
+
+void
+content_unpack(int fd, struct content *content, content_told *told, content_taken *taken, void *data)
+{
+	struct reading *reading = new_reading(fd, told, taken, data);
+
+	if (begins_plain(reading))
+		read_plain(reading);
+	else
+		read_packed(reading);
 	end_reading(reading, content);
 }
