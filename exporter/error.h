@@ -9,7 +9,8 @@
  * whole line; the code is the exit status the program ends with if nothing better can be done (sysexits.h):
  * EX_USAGE command line, EX_CONFIG configuration or template, EX_NOPERM a capability is missing, EX_UNAVAILABLE the
  * kernel lacks a feature or the daemon does not run, EX_DATAERR a stream or file of records is damaged, EX_IOERR it
- * cannot be read, EX_NOINPUT it is not there, EX_OSERR out of memory or another failure of the system. */
+ * cannot be read or written, EX_NOINPUT it is not there, EX_CANTCREAT it cannot be made, EX_OSERR out of memory or
+ * another failure of the system. */
 #define PEERFLOW_ERROR (g_quark_from_static_string("peerflow"))
 
 #endif

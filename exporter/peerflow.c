@@ -130,6 +130,7 @@ static const struct command {
 	{ "flows", peerflow_flows, "Show archived flows" },
 	{ "top", peerflow_top, "Show who or what was busiest" },
 	{ "trace", peerflow_trace, "Follow connections through several routers" },
+	{ "unpack", peerflow_unpack, "Give back the IPFIX file that an archived one was" },
 	{ "status", peerflow_status, "Show how the daemon is, and what was lost" },
 	{ "hints", peerflow_hints, "Print what a collector needs to show all there is" },
 	{ "check", peerflow_check, "Say what is well on this host and what is not" },

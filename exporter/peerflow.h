@@ -16,6 +16,7 @@
  * empty message is not shown, for output has said it. */
 bool peerflow_flows(int argc, char **argv, GError **error);
 bool peerflow_trace(int argc, char **argv, GError **error);
+bool peerflow_unpack(int argc, char **argv, GError **error);
 bool peerflow_live(int argc, char **argv, GError **error);
 bool peerflow_top(int argc, char **argv, GError **error);
 bool peerflow_status(int argc, char **argv, GError **error);
