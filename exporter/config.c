@@ -474,6 +474,7 @@ static const char *const statuses[] = {
 static const char *const syncs[] = {
 	[CONFIG_SYNC_FLOW] = "flow", [CONFIG_SYNC_SECOND] = "second", [CONFIG_SYNC_ROTATE] = "rotate", NULL,
 };
+static const char *const compressions[] = { [CONFIG_COMPRESS_COLUMNS] = "columns", [CONFIG_COMPRESS_ZSTD] = "zstd", NULL };
 static const char *const reply_tuples[] = { [CONFIG_MIRROR] = "mirror", [CONFIG_WIRE] = "wire", NULL };
 
 enum { KIB = 1 << 10, MIB = 1 << 20, GIB = 1 << 30, MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
@@ -559,6 +560,7 @@ static const struct option options[] = {
 	{ ARCHIVE, "max-size", "8G", parse_quantity, IN(config, archive.max_size), .scale = &octets, .absent = "none",
 	  .min = MIB, .max = UINT64_C(1) << 50 },
 	{ ARCHIVE, "sync", "second", parse_choice, IN(config, archive.sync), .words = syncs },
+	{ ARCHIVE, "compress", "columns", parse_choice, IN(config, archive.compress), .words = compressions },
 
 	{ COLLECTOR, "host", NULL, parse_host, IN(config_collector, host), .owned = true },
 	{ COLLECTOR, "port", "4739", parse_quantity, IN(config_collector, port), .scale = &plain,

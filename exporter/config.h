@@ -20,6 +20,8 @@ enum config_reply_tuple { CONFIG_MIRROR, CONFIG_WIRE };
 
 enum config_sync { CONFIG_SYNC_FLOW, CONFIG_SYNC_SECOND, CONFIG_SYNC_ROTATE };
 
+enum config_compress { CONFIG_COMPRESS_COLUMNS, CONFIG_COMPRESS_ZSTD };
+
 enum config_status { CONFIG_STATUS_AUTO, CONFIG_STATUS_SOCKET, CONFIG_STATUS_COMMAND, CONFIG_STATUS_OFF };
 
 struct config_prefix {
@@ -58,6 +60,7 @@ struct config_archive {
 	unsigned retain;            /* seconds; 0: no limit */
 	uint64_t max_size;          /* octets; 0: no limit */
 	enum config_sync sync;
+	enum config_compress compress;
 };
 
 struct config {

@@ -82,6 +82,10 @@ make_store(struct keep *keep, GSource *moved, GError **error)
 		[CONFIG_SYNC_SECOND] = STORE_SYNC_SECOND,
 		[CONFIG_SYNC_ROTATE] = STORE_SYNC_ROTATE,
 	};
+	static const enum pack_how hows[] = {
+		[CONFIG_COMPRESS_COLUMNS] = PACK_COLUMNS,
+		[CONFIG_COMPRESS_ZSTD] = PACK_ZSTD,
+	};
 	const struct store_options options = {
 		.directory = keep->config.path,
 		.rotate = keep->config.rotate,
@@ -89,6 +93,7 @@ make_store(struct keep *keep, GSource *moved, GError **error)
 		.retain = keep->config.retain,
 		.max_size = keep->config.max_size,
 		.sync = syncs[keep->config.sync],
+		.pack = hows[keep->config.compress],
 		.memory = &keep->memory->store,
 		.moved = moved,
 	};
@@ -202,8 +207,8 @@ keep_same(const struct keep *keep, const struct config_archive *config, const st
 
 	return strcmp(old->path, config->path) == 0 && old->rotate == config->rotate
 	       && old->rotate_size == config->rotate_size && old->retain == config->retain
-	       && old->max_size == config->max_size && old->sync == config->sync && keep->domain == identity->domain
-	       && keep->enterprise == enterprise_of(identity) && file
+	       && old->max_size == config->max_size && old->sync == config->sync && old->compress == config->compress
+	       && keep->domain == identity->domain && keep->enterprise == enterprise_of(identity) && file
 	       && memcmp(file->template, keep->file->template, sizeof file->template) == 0;
 }
 

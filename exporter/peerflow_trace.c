@@ -171,7 +171,7 @@ router_of(struct tracing *tracing, struct origin *origin, const char *name, uint
 static char *
 label_of(const char *path)
 {
-	static const char *const endings[] = { ".zst", ".part", ".ipfix", ".json" };
+	static const char *const endings[] = { ".columns", ".zst", ".part", ".ipfix", ".json" };
 	char *label = g_path_get_basename(path);
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(endings); i++)

@@ -337,7 +337,7 @@ begin_of(const char *path)
 	for (const char *text = base; text; text = directory ? g_dir_read_name(directory) : NULL)
 		if (file_name_parse(text, &name) && name.number < oldest.number)
 			oldest = name;
-	if (oldest.kind != FILE_PACKED || !oldest.begin)
+	if (!file_is_packed(oldest.kind) || !oldest.begin)
 		return oldest.begin;
 	char called[FILE_NAME_OCTETS];
 	file_name_print(&oldest, called);

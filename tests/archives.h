@@ -2,12 +2,14 @@
 #ifndef PEERFLOW_TESTS_ARCHIVES_H
 #define PEERFLOW_TESTS_ARCHIVES_H
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <zstd.h>
 
+#include "archive/content.h"
 #include "archive/file.h"
 #include "archive/store.h"
 #include "ipfix.h"
@@ -51,10 +53,19 @@ names_in(const char *directory, const char *suffix)
 	return names;
 }
 
+static inline GPtrArray *
+packed_names(const char *directory)
+{
+	GPtrArray *names = names_in(directory, ".columns"), *others = names_in(directory, ".zst");
+
+	g_ptr_array_extend_and_steal(names, others);
+	g_ptr_array_sort(names, compare_numbers);
+	return names;
+}
 
 /* What zstd -d makes of it. */
 static inline GByteArray *
-unpack(GByteArray *packed)
+unpack_zstd(const GByteArray *packed)
 {
 	GByteArray *plain = g_byte_array_new();
 	ZSTD_DCtx *context = ZSTD_createDCtx();
@@ -71,6 +82,34 @@ unpack(GByteArray *packed)
 	return plain;
 }
 
+static inline void
+fail_unpacking(const char *text, void *data)
+{
+	(void)data;
+	puts(text);
+	CU_FAIL_FATAL("cannot be unpacked");
+}
+
+static inline bool
+append_octets(const uint8_t *octets, size_t n, void *data)
+{
+	g_byte_array_append(data, octets, n);
+	return true;
+}
+
+/* What peerflow unpack makes of it. */
+static inline GByteArray *
+unpack_columns(const char *path)
+{
+	GByteArray *plain = g_byte_array_new();
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct content content;
+
+	content_unpack(fd, &content, fail_unpacking, append_octets, plain);
+	close(fd);
+	return plain;
+}
+
 static inline GByteArray *
 plain_octets(const char *directory, const char *name)
 {
@@ -80,9 +119,9 @@ plain_octets(const char *directory, const char *name)
 
 	CU_ASSERT_TRUE_FATAL(g_file_get_contents(path, &text, &n, NULL));
 	GByteArray *octets = g_byte_array_new_take((guint8 *)text, n);
-	if (!g_str_has_suffix(name, ".zst"))
+	if (!g_str_has_suffix(name, ".zst") && !g_str_has_suffix(name, ".columns"))
 		return octets;
-	GByteArray *plain = unpack(octets);
+	GByteArray *plain = g_str_has_suffix(name, ".zst") ? unpack_zstd(octets) : unpack_columns(path);
 	g_byte_array_unref(octets);
 	return plain;
 }

@@ -73,7 +73,8 @@ test_name(void)
 {
 	static const char *const good[] = {
 		"flows-20261122T140000Z-000042.ipfix.part", "flows-20261122T140000Z-000042.ipfix",
-		"flows-20261122T140000Z-000042.ipfix.zst", "flows-20261122T140000Z-000042.ipfix.zst.part",
+		"flows-20261122T140000Z-000042.ipfix.columns", "flows-20261122T140000Z-000042.ipfix.zst",
+		"flows-20261122T140000Z-000042.ipfix.packing",
 		"flows-19700101T000000Z-1234567.ipfix",
 	};
 	static const char *const bad[] = {
@@ -96,7 +97,8 @@ test_name(void)
 	CU_ASSERT_TRUE(file_name_parse(good[2], &name));
 	CU_ASSERT_EQUAL(name.begin, 1795356000000);
 	CU_ASSERT_EQUAL(name.number, 42);
-	CU_ASSERT_EQUAL(name.kind, FILE_PACKED);
+	CU_ASSERT_EQUAL(name.kind, FILE_COLUMNS);
+	CU_ASSERT_TRUE(file_is_packed(name.kind));
 }
 
 static void

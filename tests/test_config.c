@@ -99,6 +99,9 @@ static const struct sample {
 	{ "[archive]\nsync = flow\n", "archive sync 0" },
 	{ "[archive]\nsync = rotate\n", "archive sync 2" },
 	{ "[archive]\nsync = never\n", "f:2: [archive] sync = never: not flow or second or rotate" },
+	{ "[archive]\ncompress = columns\n", "archive compress 0" },
+	{ "[archive]\ncompress = zstd\n", "archive compress 1" },
+	{ "[archive]\ncompress = no\n", "f:2: [archive] compress = no: not columns or zstd" },
 
 	{ "[exporter]\nstatus-socket = /tmp/status\n", "exporter status-socket /tmp/status" },
 	{ "[exporter]\nstatus-socket = off\n", "exporter status-socket (null)" },
@@ -442,6 +445,7 @@ print_archive(FILE *out, const struct config_archive *archive)
 	fprintf(out, "archive retain %u\n", archive->retain);
 	fprintf(out, "archive max-size %" PRIu64 "\n", archive->max_size);
 	fprintf(out, "archive sync %d\n", archive->sync);
+	fprintf(out, "archive compress %d\n", archive->compress);
 }
 
 /* Everything in the struct, a line each; for the caller to free. */
@@ -569,6 +573,7 @@ test_defaults(void)
 		"archive retain 172800\n"
 		"archive max-size 8589934592\n"
 		"archive sync 1\n"
+		"archive compress 0\n"
 		"collector a host 192.0.2.1\n"
 		"collector a template default\n"
 		"collector a source-address (null)\n"

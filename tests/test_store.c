@@ -77,7 +77,7 @@ has_files(const struct store_status *status, uint64_t value)
 static bool
 all_packed(const struct store_status *status, uint64_t value)
 {
-	g_autoptr(GPtrArray) names = names_in(directory, ".zst");
+	g_autoptr(GPtrArray) names = packed_names(directory);
 
 	return names->len == value && status->files == value;
 }
@@ -153,6 +153,57 @@ test_gone_on(void)
 	CU_ASSERT_EQUAL(ids->len, 1100);
 	CU_ASSERT_TRUE(are_in_order(ids, 1));
 	expect_sound(directory, 8);
+	remove_directory(directory);
+}
+
+static unsigned
+count_names(const char *suffix)
+{
+	g_autoptr(GPtrArray) names = names_in(directory, suffix);
+
+	return names->len;
+}
+
+/* Puts the file that it was beside a compressed one, as a process does that is killed before it removes it. */
+static void
+put_twin(const char *name)
+{
+	g_autoptr(GByteArray) plain = plain_octets(directory, name);
+	g_autofree char *path = g_build_filename(directory, name, NULL);
+
+	*strrchr(path, '.') = '\0';
+	CU_ASSERT_TRUE(g_file_set_contents(path, (char *)plain->data, plain->len, NULL));
+}
+
+/* What is compressed one way stays as it is when the other is asked for, and serves as well. */
+static void
+test_both_ways(void)
+{
+	struct store_options options = { .directory = directory, .rotate_size = 10000 };
+	uint32_t sequence = 0;
+
+	for (enum pack_how how = 0; how < PACK_HOWS; how++) {
+		options.pack = how;
+		struct store *store = open_it(&options);
+		give_flows(store, 1 + how * 200, 200 + how * 200, &sequence);
+		store_rotate(store);
+		sequence = 0;
+		CU_ASSERT_TRUE(wait_until(store, all_packed, 2 + how * 2));
+		store_close(store);
+	}
+	CU_ASSERT_EQUAL(count_names(".ipfix.columns"), 2);
+	CU_ASSERT_EQUAL(count_names(".ipfix.zst"), 2);
+	g_autoptr(GPtrArray) names = packed_names(directory);
+	for (guint i = 0; i < names->len; i++)
+		put_twin(names->pdata[i]);
+	CU_ASSERT_EQUAL(count_names(".ipfix"), 4);
+	store_close(open_it(&options));
+	CU_ASSERT_EQUAL(count_names(".ipfix"), 0);
+	CU_ASSERT_EQUAL(count_names(".ipfix.columns"), 2);
+	g_autoptr(GArray) ids = all_ids(directory);
+	CU_ASSERT_EQUAL(ids->len, 400);
+	CU_ASSERT_TRUE(are_in_order(ids, 1));
+	expect_sound(directory, 4);
 	remove_directory(directory);
 }
 
@@ -236,7 +287,7 @@ test_torn(void)
 	const struct store_options options = { .directory = directory };
 	g_autofree char *path = g_build_filename(directory, "flows-20261122T140000Z-000003.ipfix.part", NULL);
 	g_autofree char *empty = g_build_filename(directory, "flows-20261122T140000Z-000004.ipfix.part", NULL);
-	g_autofree char *packing = g_build_filename(directory, "flows-20261122T130000Z-000001.ipfix.zst.part", NULL);
+	g_autofree char *packing = g_build_filename(directory, "flows-20261122T130000Z-000001.ipfix.packing", NULL);
 	g_autofree char *plain = g_build_filename(directory, "flows-20261122T130000Z-000002.ipfix", NULL);
 	g_autoptr(GByteArray) octets = g_byte_array_new();
 	const struct ipfix_record record[] = { { .id = 1 }, { .id = 2 } };
@@ -310,10 +361,10 @@ test_noted(void)
 
 /* Writes until it is killed, from where the one before it came to. */
 static void
-write_for_ever(struct store_memory *memory, enum store_sync sync, uint64_t max_size)
+write_for_ever(struct store_memory *memory, enum store_sync sync, enum pack_how pack, uint64_t max_size)
 {
-	const struct store_options options = { .directory = directory, .rotate_size = 60000, .sync = sync, .memory = memory,
-	                                       .max_size = max_size };
+	const struct store_options options = { .directory = directory, .rotate_size = 60000, .sync = sync, .pack = pack,
+	                                       .memory = memory, .max_size = max_size };
 	struct store *store = store_open(&options, NULL);
 	uint32_t sequence = 0;
 
@@ -343,7 +394,7 @@ kill_writers(uint64_t max_size)
 	for (int i = 0; i < kills; i++) {
 		const pid_t child = fork();
 		if (!child)
-			write_for_ever(memory, i % 3, max_size);
+			write_for_ever(memory, i % 3, i % PACK_HOWS, max_size);
 		g_usleep(g_random_int_range(100, 150000));
 		kill(child, SIGKILL);
 		int status;
@@ -577,6 +628,7 @@ main(void)
 	CU_TestInfo tests[] = {
 		{ "files are rotated, compressed and chained", test_rotated },
 		{ "the next store goes on", test_gone_on },
+		{ "files in columns and of zstd", test_both_ways },
 		{ "when a file is to end", test_due },
 		{ "what is refused", test_refused },
 		{ "what is removed, and when", test_retained },

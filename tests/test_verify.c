@@ -22,7 +22,7 @@ note(const char *text, void *data)
 	g_string_append_printf(said, "%s\n", text);
 }
 
-/* So many files, all but the last of them compressed. */
+/* So many files, all but the last of them compressed: those with even numbers in columns, the others by zstd. */
 static void
 make_archive(void)
 {
@@ -32,12 +32,13 @@ make_archive(void)
 
 	for (unsigned i = 0; i < FILES; i++) {
 		uint32_t sequence = 0;
+		options.pack = i % 2 ? PACK_ZSTD : PACK_COLUMNS;
 		store = store_open(&options, NULL);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(store);
 		for (unsigned j = 0; j < FLOWS; j++)
 			CU_ASSERT_TRUE(give_flow(store, ++id, &sequence));
 		for (unsigned j = 0; j < 3000; j++) {
-			g_autoptr(GPtrArray) names = names_in(directory, ".zst");
+			g_autoptr(GPtrArray) names = packed_names(directory);
 			if (names->len == i)
 				break;
 			g_usleep(10000);
@@ -109,10 +110,21 @@ test_deeds(void)
 	expect("f=$(echo *-000005.ipfix) && truncate -s -10 $f", "-000005.ipfix: octet ");
 	expect("f=$(echo *-000005.ipfix) && printf '\\377' | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null",
 	       "-000005.ipfix: was changed: its sum is not the one it had when it was closed\n");
-	expect("f=$(echo *-000002.ipfix.zst) && printf '\\377' | dd of=$f bs=1 seek=100 conv=notrunc 2>/dev/null",
-	       "-000002.ipfix.zst: octet 0: this frame is damaged: ");
-	expect("f=$(echo *-000002.ipfix.zst) && truncate -s -4 $f", "this is not the end of an index\n");
-	expect("cp *-000002.ipfix.zst $(echo *-000003.ipfix.zst)", "-000003.ipfix.zst: was changed");
+	expect("f=$(echo *-000003.ipfix.zst) && printf '\\377' | dd of=$f bs=1 seek=100 conv=notrunc 2>/dev/null",
+	       "-000003.ipfix.zst: octet 0: this block is damaged: ");
+	expect("f=$(echo *-000003.ipfix.zst) && truncate -s -4 $f", "this is not the end of an index\n");
+	expect("cp *-000001.ipfix.zst $(echo *-000003.ipfix.zst)", "-000003.ipfix.zst: was changed");
+	expect("cp *-000002.ipfix.columns $(echo *-000003.ipfix.zst)", "-000003.ipfix.zst: was changed");
+	expect("mv *-000002.ipfix.columns flows-20200101T000000Z-000002.ipfix.columns", "-000002.ipfix: is not there");
+	expect("cp *-000002.ipfix.columns x && mv x flows-20200101T000000Z-000000.ipfix.columns",
+	       "-000000.ipfix.columns: is not in the chain\n");
+	expect("f=$(echo *-000002.ipfix.columns) && printf '\\377' | dd of=$f bs=1 seek=100 conv=notrunc 2>/dev/null",
+	       "-000002.ipfix.columns: octet 0: this block is damaged: ");
+	expect("f=$(echo *-000002.ipfix.columns) && printf 'PFC2' | dd of=$f bs=1 conv=notrunc 2>/dev/null",
+	       "-000002.ipfix.columns: octet 0: this block is damaged: it begins like none\n");
+	expect("f=$(echo *-000002.ipfix.columns) && truncate -s -4 $f", "this is not the end of an index\n");
+	expect("f=$(echo *-000002.ipfix.columns) && truncate -s 100 $f", "octet 0: the file ends inside this block\n");
+	expect("cp *-000004.ipfix.columns $(echo *-000002.ipfix.columns)", "-000002.ipfix.columns: was changed");
 	expect("sed -i 2d chain", "chain: line 2 does not follow from the one before");
 	expect("sed -i '3s/00/01/' chain", "chain: line 3 ");
 	expect("sed -i '1s/./x/' chain", "chain: line 1 is none\n");

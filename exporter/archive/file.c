@@ -16,8 +16,9 @@ enum {
 static const char *const suffixes[FILE_KINDS] = {
 	[FILE_PART] = ".ipfix.part",
 	[FILE_PLAIN] = ".ipfix",
-	[FILE_PACKED] = ".ipfix.zst",
-	[FILE_PACKING] = ".ipfix.zst.part",
+	[FILE_COLUMNS] = ".ipfix.columns",
+	[FILE_ZSTD] = ".ipfix.zst",
+	[FILE_PACKING] = ".ipfix.packing",
 };
 
 void

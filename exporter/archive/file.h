@@ -13,8 +13,9 @@
 enum file_kind {
 	FILE_PART,                  /* .ipfix.part: being written */
 	FILE_PLAIN,                 /* .ipfix */
-	FILE_PACKED,                /* .ipfix.zst */
-	FILE_PACKING,               /* .ipfix.zst.part: what compressing left, worth nothing */
+	FILE_COLUMNS,               /* .ipfix.columns: compressed, columns.h */
+	FILE_ZSTD,                  /* .ipfix.zst: compressed, index.h */
+	FILE_PACKING,               /* .ipfix.packing: what compressing left, worth nothing */
 	FILE_KINDS,
 };
 
@@ -28,6 +29,12 @@ struct file_name {
 	uint64_t number;
 	enum file_kind kind;
 };
+
+static inline bool
+file_is_packed(enum file_kind kind)
+{
+	return kind == FILE_COLUMNS || kind == FILE_ZSTD;
+}
 
 void file_name_print(const struct file_name *name, char text[static FILE_NAME_OCTETS]);
 

@@ -10,13 +10,12 @@
 #include <unistd.h>
 
 #include "archive/chain.h"
-#include "archive/pack.h"
 #include "error.h"
 
 enum { PACK_AGAIN = 60 };       /* s, after the disk did not take it */
 
 struct shelf_file {
-	struct file_name name;      /* of kind FILE_PLAIN or FILE_PACKED */
+	struct file_name name;      /* of kind FILE_PLAIN, or packed */
 	uint64_t octets;
 	int64_t closed;             /* s since 1970 */
 	int64_t wait;               /* s since 1970: not to be compressed before; INT64_MAX: never */
@@ -284,7 +283,7 @@ is_packed_too(const struct finding *finding, guint i)
 {
 	const struct file_name *name = &g_array_index(finding->found, struct file_name, i);
 
-	return i + 1 < finding->found->len && name[1].number == name->number && name[1].kind == FILE_PACKED;
+	return i + 1 < finding->found->len && name[1].number == name->number && file_is_packed(name[1].kind);
 }
 
 /* A file that is neither in the chain nor newer than it was put there by somebody. It is no business of ours. */
@@ -304,7 +303,7 @@ finish_file(struct shelf *shelf, struct finding *finding, guint i)
 		return;
 	}
 	if (!g_hash_table_remove(finding->chained, number)) {
-		if (name->kind == FILE_PACKED || name->number <= finding->last)
+		if (file_is_packed(name->kind) || name->number <= finding->last)
 			g_warning("%s: a file with the number %" G_GUINT64_FORMAT " is not in the chain", shelf->directory, name->number);
 		else
 			finish_plain(shelf, name);
@@ -509,16 +508,16 @@ find_number(struct shelf *shelf, uint64_t number)
 
 /* Retention may have been quicker. Under the lock, so that it is not between these two. */
 static bool
-take_place(struct shelf *shelf, const struct file_name *packing, const struct stat *status)
+take_place(struct shelf *shelf, const struct file_name *packed, uint64_t octets)
 {
-	const struct file_name packed = with_kind(packing, FILE_PACKED), plain = with_kind(packing, FILE_PLAIN);
+	const struct file_name packing = with_kind(packed, FILE_PACKING), plain = with_kind(packed, FILE_PLAIN);
 
 	g_mutex_lock(&shelf->lock);
-	struct shelf_file *file = find_number(shelf, packing->number);
-	const bool good = file && rename_file(shelf, packing, &packed);
+	struct shelf_file *file = find_number(shelf, packed->number);
+	const bool good = file && rename_file(shelf, &packing, packed);
 	if (good) {
-		file->name = packed;
-		file->octets = status->st_size;
+		file->name = *packed;
+		file->octets = octets;
 		remove_file(shelf, &plain);
 	}
 	g_mutex_unlock(&shelf->lock);
@@ -527,16 +526,16 @@ take_place(struct shelf *shelf, const struct file_name *packing, const struct st
 
 /* With the time of the original: its age is counted from that. */
 static bool
-finish_packed(struct shelf *shelf, int from, int to, const struct file_name *packing)
+finish_packed(struct shelf *shelf, int from, int to, const struct file_name *packed)
 {
-	struct stat plain, packed;
+	struct stat before, after;
 
-	if (fstat(from, &plain) < 0)
+	if (fstat(from, &before) < 0)
 		return false;
-	const struct timespec times[] = { plain.st_atim, plain.st_mtim };
-	if (futimens(to, times) < 0 || fsync(to) < 0 || fstat(to, &packed) < 0)
+	const struct timespec times[] = { before.st_atim, before.st_mtim };
+	if (futimens(to, times) < 0 || fsync(to) < 0 || fstat(to, &after) < 0)
 		return false;
-	return take_place(shelf, packing, &packed);
+	return take_place(shelf, packed, after.st_size);
 }
 
 /* A disk may have room again; a file that is no file of messages stays one. */
@@ -560,13 +559,13 @@ give_up(struct shelf *shelf, const struct file_name *plain, bool for_ever, const
 }
 
 static bool
-pack_one(struct shelf *shelf, const struct file_name *plain, int from, int to, const bool *stop)
+pack_one(struct shelf *shelf, const struct file_name *plain, int from, int to, enum pack_how how, const bool *stop)
 {
-	const struct file_name packing = with_kind(plain, FILE_PACKING);
+	static const enum file_kind kinds[PACK_HOWS] = { [PACK_COLUMNS] = FILE_COLUMNS, [PACK_ZSTD] = FILE_ZSTD };
+	const struct file_name packing = with_kind(plain, FILE_PACKING), packed = with_kind(plain, kinds[how]);
 	g_autoptr(GError) error = NULL;
 
-	const bool packed = pack_file(from, to, PACK_COLUMNS, stop, &error);
-	if (packed && finish_packed(shelf, from, to, &packing)) {
+	if (pack_file(from, to, how, stop, &error) && finish_packed(shelf, from, to, &packed)) {
 		shelf_sync(shelf);
 		return true;
 	}
@@ -578,7 +577,7 @@ pack_one(struct shelf *shelf, const struct file_name *plain, int from, int to, c
 }
 
 bool
-shelf_pack(struct shelf *shelf, const bool *stop)
+shelf_pack(struct shelf *shelf, enum pack_how how, const bool *stop)
 {
 	struct file_name plain;
 	char text[FILE_NAME_OCTETS];
@@ -590,7 +589,7 @@ shelf_pack(struct shelf *shelf, const bool *stop)
 	const int from = openat(shelf->fd, text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	file_name_print(&packing, text);
 	const int to = openat(shelf->fd, text, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
-	const bool good = from >= 0 && to >= 0 && pack_one(shelf, &plain, from, to, stop);
+	const bool good = from >= 0 && to >= 0 && pack_one(shelf, &plain, from, to, how, stop);
 	if (from < 0 || to < 0)
 		give_up(shelf, &plain, false, g_strerror(errno));
 	if (from >= 0)

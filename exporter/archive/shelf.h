@@ -8,6 +8,7 @@
 #include <glib.h>
 
 #include "archive/file.h"
+#include "archive/pack.h"
 #include "archive/store.h"
 
 /* The closed files of a directory, and what becomes of them: each goes into the chain when it comes, is compressed when
@@ -46,7 +47,7 @@ bool shelf_expire(struct shelf *shelf, enum store_expiry why);
 
 /* Compresses the oldest file that is not. True if there was one and it was; what stands in the way is said once. *stop
  * becoming true interrupts it. */
-bool shelf_pack(struct shelf *shelf, const bool *stop);
+bool shelf_pack(struct shelf *shelf, enum pack_how how, const bool *stop);
 
 /* Writes lines of the chain that could not be written before; call it now and then. */
 void shelf_flush(struct shelf *shelf);

@@ -385,7 +385,7 @@ packer_run(gpointer data)
 
 	(void)setpriority(PRIO_PROCESS, syscall(SYS_gettid), PACKER_NICE);
 	while (!__atomic_load_n(&store->stop_packing, __ATOMIC_RELAXED))
-		if (!shelf_pack(store->shelf, &store->stop_packing)) {
+		if (!shelf_pack(store->shelf, store->options.pack, &store->stop_packing)) {
 			g_mutex_lock(&store->lock);
 			wait_for(store, &store->closed, PACKER_PAUSE);
 			g_mutex_unlock(&store->lock);

@@ -8,13 +8,17 @@
 
 #include <glib.h>
 
+#include "archive/pack.h"
 #include "message.h"
 
 /* Where messages become files, by threads of its own: whoever gives them never waits for a disk.
  *
- *     flows-20261122T140000Z-000042.ipfix.part   being written; the time (UTC) is that of its first message
- *     flows-20261122T140000Z-000042.ipfix        closed, and in the chain (chain.h)
- *     flows-20261122T140000Z-000042.ipfix.zst    compressed, with an index (index.h); zstd -d gives back the .ipfix
+ *     flows-20261122T140000Z-000042.ipfix.part      being written; the time (UTC) is that of its first message
+ *     flows-20261122T140000Z-000042.ipfix           closed, and in the chain (chain.h)
+ *     flows-20261122T140000Z-000042.ipfix.columns   compressed (columns.h), with an index (index.h)
+ *     flows-20261122T140000Z-000042.ipfix.zst       or compressed so that zstd -d, too, gives back the .ipfix
+ *
+ * What is compressed in one way stays as it is when the other is asked for; both may be in a directory.
  *
  * The store looks at no message but for its length. Its caller sees to it that a file can be read alone: whatever comes
  * after store_rotate begins with templates.
@@ -67,6 +71,7 @@ struct store_options {
 	uint64_t retain;            /* s since a file was closed; zero: no limit */
 	uint64_t max_size;          /* octets of all files; zero: no limit */
 	enum store_sync sync;
+	enum pack_how pack;
 	struct store_memory *memory;    /* survives a kill, outlives the store; NULL: none */
 	GSource *moved;             /* made ready when the mark moved or there is room again; NULL: nothing is */
 };

@@ -103,12 +103,12 @@ open_file(const struct verify *verify, const struct file_name *name, enum file_k
 	return open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
-/* It may be compressed while we look for it: then it is under the second name as soon as not under the first. */
+/* It may be compressed while we look for it: then it is under another name as soon as not under the plain one. */
 static int
 find_file(const struct verify *verify, const struct file_name *name, enum file_kind *kind,
           char text[static FILE_NAME_OCTETS])
 {
-	static const enum file_kind order[] = { FILE_PACKED, FILE_PLAIN, FILE_PACKED };
+	static const enum file_kind order[] = { FILE_COLUMNS, FILE_ZSTD, FILE_PLAIN, FILE_COLUMNS, FILE_ZSTD };
 	int fd = -1;
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(order) && fd < 0; i++) {
@@ -140,13 +140,13 @@ verify_content(struct verify *verify, const struct chain_line *line, int fd, enu
 	struct content content;
 
 	const uint64_t before = verify->result->wrong;
-	if (kind == FILE_PACKED)
+	if (file_is_packed(kind))
 		content_read_packed(fd, &content, tell_content, &telling);
 	else
 		content_read_plain(fd, &content, tell_content, &telling);
 	verify->result->octets += content.octets;
 	/* Of what cannot be read that much was said. */
-	if (kind == FILE_PACKED && verify->result->wrong != before)
+	if (file_is_packed(kind) && verify->result->wrong != before)
 		return;
 	if (content.octets != line->octets)
 		tell(verify, "%s: has %" G_GUINT64_FORMAT " octets, and had %" G_GUINT64_FORMAT " when it was closed", name,
@@ -236,7 +236,7 @@ verify_stranger(struct verify *verify, const struct file_name *name, const char 
 {
 	if (name->kind == FILE_PACKING)
 		return;
-	if (name->kind == FILE_PACKED || name->number <= verify->last) {
+	if (file_is_packed(name->kind) || name->number <= verify->last) {
 		tell(verify, "%s: is not in the chain", text);
 		return;
 	}
