@@ -57,11 +57,15 @@ enum flow_gap {
 	GAP_PARTIAL = 16,           /* it was there before peerflow: counted from the first look only */
 };
 
-/* What of a flow somebody looks at, beside its family, its protocol and its times. */
+/* What of a flow somebody looks at, beside its family and its protocol. Translation is known of what is looked at. */
 enum flow_part {
-	FLOW_TUPLE = 1,             /* addresses and ports, before and after translation, and translation itself */
-	FLOW_REST = 2,              /* all else in struct flow */
-	FLOW_NAMES = 4,             /* what the ids in it stand for */
+	FLOW_ADDRESSES = 1,         /* before and after translation */
+	FLOW_PORTS = 2,             /* the same */
+	FLOW_TIMES = 4,             /* start, end, stop */
+	FLOW_COUNTS = 8,            /* packets and octets */
+	FLOW_REST = 16,             /* all else in struct flow */
+	FLOW_NAMES = 32,            /* what the ids in it stand for */
+	FLOW_TUPLE = FLOW_ADDRESSES | FLOW_PORTS,
 };
 
 struct flow {

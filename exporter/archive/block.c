@@ -68,6 +68,7 @@ struct block_reader {
 	bool part;                  /* it is being written, and may end anywhere */
 	bool packed;
 	bool columns;               /* packed in columns */
+	bool indexed;
 	bool begun;                 /* a block of this file was given out */
 	bool lossy;                 /* what comes next stands behind something that was lost */
 	uint64_t frame;
@@ -208,6 +209,7 @@ give(struct block_reader *reader, struct block *block, enum block_kind kind)
 	block->name = reader->file ? reader->file->name : NULL;
 	block->path = reader->file ? reader->file->path : 0;
 	block->packed = reader->packed;
+	block->indexed = reader->indexed;
 	block->frame = reader->frame;
 	block->so_far = reader->statistics;
 	if (kind == BLOCK_MESSAGES) {
@@ -812,6 +814,7 @@ read_packed(struct block_reader *reader)
 	g_autoptr(index_t) index = index_read(reader->fd, &error);
 
 	if (index) {
+		reader->indexed = true;
 		read_indexed(reader, index);
 		return;
 	}
@@ -880,7 +883,7 @@ read_file(struct block_reader *reader)
 	uint8_t head[MAGIC_OCTETS] = { 0 };
 
 	reader->part = g_str_has_suffix(reader->file->name, ".part");
-	reader->begun = reader->lossy = false;
+	reader->begun = reader->lossy = reader->indexed = false;
 	reader->lost = UINT64_MAX;
 	reader->frame = reader->pending_at = 0;
 	g_byte_array_set_size(reader->pending, 0);

@@ -142,7 +142,6 @@ take_column(struct column *column, uint32_t records, struct cursor *cursor, stru
 	column->frame = frames->at;
 	frames->at += column->packed;
 	column->octets_varying = (size_t)(column->low.n_varying + column->high.n_varying) * records;
-	column->ready = !varying;
 	return true;
 }
 
@@ -164,6 +163,8 @@ take_table(struct column_table *table, struct cursor *cursor, struct cursor *fra
 		if (!take_column(&table->column[i], table->records, cursor, frames))
 			return false;
 		row += table->column[i].octets;
+		if (!table->column[i].packed)
+			table->ready |= UINT64_C(1) << i;
 	}
 	if (table->records > *plain / row)
 		return false;
@@ -224,17 +225,21 @@ make_room(struct columns *columns)
 	}
 }
 
+static uint64_t
+all_columns(const struct column_table *table)
+{
+	return UINT64_MAX >> (COLUMNS_FIELDS - table->n_columns);
+}
+
 /* What is damaged is told when it is asked for. */
 static void
 ready_as_before(struct columns *columns, struct column_table *table)
 {
 	for (guint i = 0; i < columns->before->len; i++) {
 		const struct column_table *before = &g_array_index(columns->before, struct column_table, i);
-		for (unsigned n = 0; before->id == table->id && n < table->n_columns; n++)
-			if (before->asked >> n & 1)
-				columns_ready(columns, table, n, NULL);
+		if (before->id == table->id)
+			columns_make_ready(columns, table, before->asked & all_columns(table), NULL);
 	}
-	table->asked = 0;
 }
 
 static bool
@@ -311,23 +316,30 @@ point(struct column_lane *lane, const uint8_t **at, uint32_t records)
 		lane->varying[n] = *at;
 }
 
-bool
-columns_ready(struct columns *columns, struct column_table *table, unsigned n, GError **error)
+static bool
+make_ready(struct columns *columns, struct column_table *table, unsigned n, GError **error)
 {
 	struct column *column = &table->column[n];
 	const uint8_t *at = column->room;
 	char what[64];
 
-	table->asked |= UINT64_C(1) << n;
-	if (column->ready)
-		return true;
 	g_snprintf(what, sizeof what, "field %u of template %u", n + 1, table->id);
 	if (!decompress(columns, column->room, column->octets_varying, column->frame, column->packed, what, error))
 		return false;
 	/* The first octets of a value are the high ones. */
 	point(&column->high, &at, table->records);
 	point(&column->low, &at, table->records);
-	return column->ready = true;
+	table->ready |= UINT64_C(1) << n;
+	return true;
+}
+
+bool
+columns_make_ready(struct columns *columns, struct column_table *table, uint64_t wanted, GError **error)
+{
+	for (uint64_t left_over = wanted & ~table->ready; left_over; left_over &= left_over - 1)
+		if (!make_ready(columns, table, __builtin_ctzll(left_over), error))
+			return false;
+	return true;
 }
 
 /* Together again */
@@ -385,11 +397,10 @@ make_rows(struct columns *columns, struct column_table *table, GError **error)
 	const guint begin = columns->rows->len;
 
 	pattern.octets = pattern.n_varying = 0;
-	for (unsigned n = 0; n < table->n_columns; n++) {
-		if (!columns_ready(columns, table, n, error))
-			return false;
+	if (!columns_ready(columns, table, all_columns(table), error))
+		return false;
+	for (unsigned n = 0; n < table->n_columns; n++)
 		add_field(&pattern, &table->column[n]);
-	}
 	table->row = pattern.octets;
 	table->next_row = begin;
 	g_byte_array_set_size(columns->rows, begin + (size_t)pattern.octets * table->records);

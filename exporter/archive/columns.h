@@ -98,7 +98,6 @@ struct column_lane {
 
 struct column {
 	uint16_t octets;            /* of a value */
-	bool ready;
 	struct column_lane low;     /* the last eight octets of it, in network byte order */
 	struct column_lane high;    /* those before */
 	/* Its frame, and where it is decompressed to. */
@@ -112,7 +111,8 @@ struct column_table {
 	uint16_t id;
 	uint16_t n_columns;
 	uint32_t records;
-	uint64_t asked;             /* bit n: column n was asked for in this block */
+	uint64_t ready;             /* bit n: column n is decompressed */
+	uint64_t asked;             /* and was asked for in this block */
 	/* For whoever reads the skeleton, all zero in the beginning. */
 	uint64_t fitting;           /* check_announced when the template was seen to fit */
 	uint32_t counted;           /* records so far */
@@ -125,8 +125,15 @@ struct column_table {
 /* The table of that template, or NULL if its records stand in Sets, as usual. */
 struct column_table *columns_table(struct columns *columns, uint32_t domain, uint16_t id);
 
-/* Has the column decompressed; false if it is damaged. */
-bool columns_ready(struct columns *columns, struct column_table *table, unsigned column, GError **error);
+/* Has these columns (bit n: column n) decompressed; false if one is damaged. */
+bool columns_make_ready(struct columns *columns, struct column_table *table, uint64_t wanted, GError **error);
+
+static inline bool
+columns_ready(struct columns *columns, struct column_table *table, uint64_t wanted, GError **error)
+{
+	table->asked |= wanted;
+	return !(wanted & ~table->ready) || columns_make_ready(columns, table, wanted, error);
+}
 
 /* Of a column that is ready: the value of the ith record as a number. */
 static inline uint64_t

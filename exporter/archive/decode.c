@@ -58,6 +58,8 @@ struct plan {
 	uint8_t kind;
 	bool named;                 /* it has strings of its own */
 	bool plain;                 /* nobody translated its flows */
+	uint64_t first_fields;      /* bit n: a glance looks at field n, if it stands in a column */
+	uint64_t all_fields;
 	uint16_t shortest;
 	uint16_t tail;              /* octets behind the last field of variable length */
 	unsigned n_first;           /* steps for a glance; if records differ in length all */
@@ -107,7 +109,6 @@ struct decoder {
 	struct column_table *table; /* of this Set; NULL: its records stand in it */
 	uint32_t row;               /* its next record in that */
 	uint32_t rows_left;
-	bool whole;                 /* all its columns are ready */
 	GError *damage;             /* of columns: there are no more flows */
 	unsigned spared;            /* enum flow_part bits */
 	const uint8_t *record;      /* that was seen last, and what was seen of it */
@@ -226,31 +227,58 @@ step_init(struct step *step, const struct shape_field *field, enum plan_kind kin
 	return place.like != LIKE_NO_VALUE;
 }
 
-static bool
-is_first(unsigned word, unsigned spared)
+/* The part of a flow that a word is of; zero: every glance sees it. */
+static unsigned
+part_of(unsigned word)
 {
 	switch (word) {
 	case WORD_protocolIdentifier:
-	case WORD_flowStartMilliseconds:
-	case WORD_flowEndMilliseconds:
-	case WORD_conntrackStopMilliseconds:
-		return true;
+		return 0;
 	case WORD_sourceIPv4Address:
 	case WORD_destinationIPv4Address:
 	case WORD_sourceIPv6Address:
 	case WORD_destinationIPv6Address:
-	case WORD_sourceTransportPort:
-	case WORD_destinationTransportPort:
 	case WORD_postNATSourceIPv4Address:
 	case WORD_postNATDestinationIPv4Address:
 	case WORD_postNATSourceIPv6Address:
 	case WORD_postNATDestinationIPv6Address:
+		return FLOW_ADDRESSES;
+	case WORD_sourceTransportPort:
+	case WORD_destinationTransportPort:
 	case WORD_postNAPTSourceTransportPort:
 	case WORD_postNAPTDestinationTransportPort:
-		return !(spared & FLOW_TUPLE);
+		return FLOW_PORTS;
+	case WORD_flowStartMilliseconds:
+	case WORD_flowEndMilliseconds:
+	case WORD_conntrackStopMilliseconds:
+		return FLOW_TIMES;
+	case WORD_octetDeltaCount:
+	case WORD_packetDeltaCount:
+	case WORD_reverseOctetDeltaCount:
+	case WORD_reversePacketDeltaCount:
+		return FLOW_COUNTS;
 	default:
-		return !(spared & FLOW_REST);
+		return FLOW_REST;
 	}
+}
+
+static bool
+is_first(unsigned word, unsigned spared)
+{
+	const unsigned part = part_of(word);
+
+	return !part || !(part & spared);
+}
+
+static uint64_t
+fields_of(const struct step *step, unsigned n)
+{
+	uint64_t fields = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (step[i].field < COLUMNS_FIELDS)
+			fields |= UINT64_C(1) << step[i].field;
+	return fields;
 }
 
 /* The steps of a glance come first. */
@@ -294,6 +322,8 @@ plan_new(const struct shape *shape, unsigned spared)
 	plan->plain = conclusion_is_plain(&plan->conclusion);
 	if (!shape->variable)
 		sort_steps(plan, spared);
+	plan->first_fields = fields_of(plan->step, plan->n_first);
+	plan->all_fields = fields_of(plan->step, plan->n_steps);
 	return plan;
 }
 
@@ -710,17 +740,15 @@ decoder_message(struct decoder *decoder, const uint8_t *message, size_t octets, 
 	return true;
 }
 
-/* Has the columns of these steps decompressed; if one is damaged, the message has no more flows. */
+/* Has the columns of these fields decompressed; if one is damaged, the message has no more flows. */
 static bool
-ready(struct decoder *decoder, const struct step *step, const struct step *last)
+ready(struct decoder *decoder, uint64_t fields)
 {
-	for (; step < last; step++)
-		if (!columns_ready(decoder->columns, decoder->table, step->field, &decoder->damage)) {
-			decoder->table = NULL;
-			decoder->at = decoder->set_end = decoder->end;
-			return false;
-		}
-	return true;
+	if (columns_ready(decoder->columns, decoder->table, fields, &decoder->damage))
+		return true;
+	decoder->table = NULL;
+	decoder->at = decoder->set_end = decoder->end;
+	return false;
 }
 
 /* The records of this Set stand in columns: here is their number. */
@@ -733,9 +761,8 @@ begin_rows(struct decoder *decoder)
 	decoder->row = decoder->table->given;
 	decoder->rows_left = plan->kind == PLAN_FLOW ? rows : 0;
 	decoder->table->given += rows;
-	decoder->whole = false;
 	decoder->at = decoder->set_end;
-	return !decoder->rows_left || ready(decoder, plan->step, plan->step + plan->n_first);
+	return !decoder->rows_left || ready(decoder, plan->first_fields);
 }
 
 /* The next Set of records; false: there is none. */
@@ -810,7 +837,7 @@ decoder_glance(struct decoder *decoder)
 	if (plan != decoder->seen_plan)
 		begin_seen(decoder);
 	glance(decoder, plan);
-	if (!decoder->spared || !(plan->plain || decoder->spared & FLOW_TUPLE))
+	if (!decoder->spared || !(plan->plain || (decoder->spared & FLOW_TUPLE) == FLOW_TUPLE))
 		conclude(&decoder->seen, &plan->conclusion);
 	return &decoder->seen;
 }
@@ -826,10 +853,10 @@ take_rest(struct decoder *decoder, struct flow *flow)
 		follow(decoder, first, last, decoder->record, flow);
 		return true;
 	}
-	decoder->whole = decoder->whole || ready(decoder, first, last);
-	if (decoder->whole)
-		follow_columns(decoder, first, last, decoder->row - 1, flow);
-	return decoder->whole;
+	if (!ready(decoder, plan->all_fields))
+		return false;
+	follow_columns(decoder, first, last, decoder->row - 1, flow);
+	return true;
 }
 
 bool
@@ -862,7 +889,7 @@ decoder_is_whole(struct decoder *decoder, GError **error)
 void
 decoder_spare(struct decoder *decoder, unsigned parts)
 {
-	decoder->spared = parts & (FLOW_TUPLE | FLOW_REST);
+	decoder->spared = parts & ~FLOW_NAMES;
 	forget_plans(decoder);
 }
 

@@ -2,6 +2,7 @@
 #include "archive/scan.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct scan {
 	struct decoder *decoder;    /* of the file; NULL: it is a foreign one, and reader reads it */
 	bool inside;                /* a message of the block */
 	uint64_t passed;            /* flows of the block so far */
+	bool timeless;              /* of the file's flows nobody asks when they were */
 	FILE *in;
 	struct reader *reader;
 	struct scan_statistics statistics;
@@ -64,10 +66,15 @@ has_address(const struct flow *flow, const struct scan_address *wanted)
 	return false;
 }
 
+/* Of flows that an index has told of already only their number is not known. */
 static void
-note(struct scan_statistics *statistics, const struct flow *flow)
+note(struct scan *scan, const struct flow *flow)
 {
+	struct scan_statistics *statistics = &scan->statistics;
+
 	statistics->records++;
+	if (scan->timeless)
+		return;
 	if (!statistics->earliest || flow->start < statistics->earliest)
 		statistics->earliest = flow->start;
 	statistics->latest = MAX(statistics->latest, MAX(flow->end, flow->stop));
@@ -78,8 +85,8 @@ is_wanted(struct scan *scan, const struct flow *flow)
 {
 	const struct scan_options *options = &scan->options;
 
-	note(&scan->statistics, flow);
-	if (MAX(flow->end, flow->stop) < options->first || flow->start > options->last)
+	note(scan, flow);
+	if (!scan->timeless && (MAX(flow->end, flow->stop) < options->first || flow->start > options->last))
 		return false;
 	bool found = !options->n_addresses;
 	for (size_t i = 0; i < options->n_addresses && !found; i++)
@@ -126,6 +133,7 @@ open_foreign(struct scan *scan)
 	const char *name = scan->block->text;
 
 	close_file(scan);
+	scan->timeless = false;
 	scan->in = fopen(name, "re");
 	if (scan->in) {
 		scan->reader = reader_new(scan->in, name, scan->options.enterprise);
@@ -227,15 +235,20 @@ next_flow(struct scan *scan, struct flow *flow)
 	}
 }
 
-/* Addresses are looked at here; where neither they nor anybody may say no, there is nothing to spare. */
+/* Addresses and times are looked at here; where neither they nor anybody may say no, there is nothing to spare. */
 static unsigned
-spared(const struct scan_options *options)
+spared(const struct scan *scan)
 {
-	const unsigned parts = options->wanted ? options->spared : FLOW_REST;
+	const struct scan_options *options = &scan->options;
+	unsigned parts = options->wanted ? options->spared : UINT_MAX;
 
 	if (!options->wanted && !options->n_addresses)
 		return 0;
-	return options->n_addresses ? parts & ~FLOW_TUPLE : parts;
+	if (options->n_addresses)
+		parts &= ~FLOW_ADDRESSES;
+	if (!scan->block->indexed || options->first || options->last != UINT64_MAX)
+		parts &= ~FLOW_TIMES;
+	return parts;
 }
 
 static void
@@ -249,7 +262,8 @@ begin_block(struct scan *scan)
 	if (block->begins) {
 		close_file(scan);
 		scan->decoder = decoder_new(scan->options.enterprise);
-		decoder_spare(scan->decoder, spared(&scan->options));
+		decoder_spare(scan->decoder, spared(scan));
+		scan->timeless = spared(scan) & FLOW_TIMES;
 		if (scan->options.gap)
 			decoder_on_gap(scan->decoder, take_gap, scan);
 	}

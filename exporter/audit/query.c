@@ -956,6 +956,8 @@ query_may_match(const struct query *query, const struct flow *flow)
 	return !query->root || may_be(query->root, &nameless, true);
 }
 
+/* An address that was not translated is the same on both sides, so whoever does not ask about translation itself need not
+ * know whether the other half of the tuple was. */
 static unsigned
 parts_of(const struct node *node)
 {
@@ -963,11 +965,17 @@ parts_of(const struct node *node)
 		return parts_of(node->left) | (node->right ? parts_of(node->right) : 0);
 	if (is_about_names(node))
 		return FLOW_NAMES;
-	if (node->matches == matches_address || node->matches == matches_port || node->matches == matches_translation)
+	if (node->matches == matches_address)
+		return node->scope.translated ? FLOW_TUPLE : FLOW_ADDRESSES;
+	if (node->matches == matches_port)
+		return node->scope.translated ? FLOW_TUPLE : FLOW_PORTS;
+	if (node->matches == matches_translation)
 		return FLOW_TUPLE;
-	if (node->matches == matches_protocol || node->matches == matches_family || node->matches == matches_duration)
-		return 0;
-	return FLOW_REST;
+	if (node->matches == matches_duration)
+		return FLOW_TIMES;
+	if (node->matches == matches_octets || node->matches == matches_packets)
+		return FLOW_COUNTS;
+	return node->matches == matches_protocol || node->matches == matches_family ? 0 : FLOW_REST;
 }
 
 unsigned

@@ -36,7 +36,7 @@ size_t query_addresses(const struct query *query, struct query_address **address
 /* No allocation. */
 bool query_matches(const struct query *query, const struct print_flow *flow);
 
-/* Which parts of a flow (enum flow_part) its answer depends on, beside its family, its protocol and its times. */
+/* Which parts of a flow (enum flow_part) its answer depends on, beside its family and its protocol. */
 unsigned query_parts(const struct query *query);
 
 /* False: whatever its names are, query_matches will say no. For whoever would have to look the names up first. */
