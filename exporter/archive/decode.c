@@ -62,6 +62,7 @@ struct plan {
 	uint64_t all_fields;
 	uint16_t shortest;
 	uint16_t tail;              /* octets behind the last field of variable length */
+	struct flow seen;           /* last; all records set the same members, so that the others stay zero */
 	unsigned n_first;           /* steps for a glance; if records differ in length all */
 	unsigned n_steps;
 	struct step step[];
@@ -90,7 +91,7 @@ struct decoder {
 	struct check *check;
 	uint64_t announced;         /* state of check that the plans are of */
 	GHashTable *plans;
-	const struct plan *recent[RECENT];
+	struct plan *recent[RECENT];
 	GHashTable *interfaces;     /* names by ifIndex */
 	GHashTable *domains;        /* names by number */
 	GArray *properties;         /* struct properties by number */
@@ -104,16 +105,14 @@ struct decoder {
 	const uint8_t *at;          /* of this Set */
 	const uint8_t *set_end;
 	const uint8_t *end;
-	const struct plan *plan;
+	struct plan *plan;
 	struct columns *columns;    /* of the message; NULL: it is whole */
 	struct column_table *table; /* of this Set; NULL: its records stand in it */
 	uint32_t row;               /* its next record in that */
 	uint32_t rows_left;
 	GError *damage;             /* of columns: there are no more flows */
 	unsigned spared;            /* enum flow_part bits */
-	const uint8_t *record;      /* that was seen last, and what was seen of it */
-	const struct plan *seen_plan;   /* NULL: nothing in seen is as it was left */
-	struct flow seen;
+	const uint8_t *record;      /* that was seen last */
 	unsigned n_said;            /* of the flow given last, or the options record at hand */
 	struct saying said[MOST_SAID];
 	uint8_t text[MOST_SAID][MOST_TEXT];     /* of said, from columns */
@@ -305,6 +304,7 @@ plan_new(const struct shape *shape, unsigned spared)
 
 	plan->key = shape->key;
 	plan->conclusion = conclusion_of(&shape->words);
+	plan->seen.family = plan->conclusion.family;
 	plan->kind = plan_kind(shape);
 	plan->shortest = shape->shortest;
 	for (unsigned i = 0; i < shape->n_fields; i++) {
@@ -327,10 +327,10 @@ plan_new(const struct shape *shape, unsigned spared)
 	return plan;
 }
 
-static const struct plan *
+static struct plan *
 find_plan(struct decoder *decoder, uint16_t id)
 {
-	const struct plan **recent = &decoder->recent[id % RECENT];
+	struct plan **recent = &decoder->recent[id % RECENT];
 	const int64_t key = (int64_t)decoder->domain << 16 | id;
 
 	if (*recent && (*recent)->key == key)
@@ -348,7 +348,6 @@ forget_plans(struct decoder *decoder)
 {
 	decoder->announced = check_announced(decoder->check);
 	memset(decoder->recent, 0, sizeof decoder->recent);
-	decoder->seen_plan = NULL;
 	g_hash_table_remove_all(decoder->plans);
 }
 
@@ -804,28 +803,19 @@ find_flow(struct decoder *decoder)
 	return true;
 }
 
-/* All records of a template set the same members, so that the others stay zero from one to the next. */
 static void
-begin_seen(struct decoder *decoder)
-{
-	decoder->seen_plan = decoder->plan;
-	memset(&decoder->seen, 0, sizeof decoder->seen);
-	decoder->seen.family = decoder->plan->conclusion.family;
-}
-
-static void
-glance(struct decoder *decoder, const struct plan *plan)
+glance(struct decoder *decoder, struct plan *plan)
 {
 	const struct step *last = plan->step + plan->n_first;
 
 	decoder->n_said = 0;
 	if (decoder->table) {
-		follow_columns(decoder, plan->step, last, decoder->row++, &decoder->seen);
+		follow_columns(decoder, plan->step, last, decoder->row++, &plan->seen);
 		decoder->rows_left--;
 		return;
 	}
 	decoder->record = decoder->at;
-	decoder->at = follow(decoder, plan->step, last, decoder->at, &decoder->seen) + plan->tail;
+	decoder->at = follow(decoder, plan->step, last, decoder->at, &plan->seen) + plan->tail;
 }
 
 const struct flow *
@@ -833,13 +823,11 @@ decoder_glance(struct decoder *decoder)
 {
 	if (!find_flow(decoder))
 		return NULL;
-	const struct plan *plan = decoder->plan;
-	if (plan != decoder->seen_plan)
-		begin_seen(decoder);
+	struct plan *plan = decoder->plan;
 	glance(decoder, plan);
 	if (!decoder->spared || !(plan->plain || (decoder->spared & FLOW_TUPLE) == FLOW_TUPLE))
-		conclude(&decoder->seen, &plan->conclusion);
-	return &decoder->seen;
+		conclude(&plan->seen, &plan->conclusion);
+	return &plan->seen;
 }
 
 /* All but what was seen of the record that was seen last. */
@@ -862,7 +850,7 @@ take_rest(struct decoder *decoder, struct flow *flow)
 bool
 decoder_take(struct decoder *decoder, struct flow *flow)
 {
-	*flow = decoder->seen;
+	*flow = decoder->plan->seen;
 	if (!decoder->spared)
 		return true;
 	if (!take_rest(decoder, flow))
