@@ -2,16 +2,14 @@
 #include "archive/block.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
 #include "archive/check.h"
 #include "archive/columns.h"
-#include "archive/file.h"
 #include "archive/index.h"
+#include "archive/listing.h"
 #include "archive/reader.h"
 #include "error.h"
 
@@ -24,13 +22,6 @@ enum {
 	MESSAGE_MOST = UINT16_MAX,
 	SET_HEADER = 4,
 	MAGIC_OCTETS = 4,
-};
-
-struct listed {
-	char *name;
-	size_t path;                /* index of its archive */
-	uint64_t number;
-	bool archived;              /* its name is one of an archive's files */
 };
 
 /* A packed block whose place and size are known. */
@@ -76,111 +67,6 @@ struct block_reader {
 	uint64_t pending_at;        /* of the first of them: in the file, or in the frame's content */
 	uint64_t lost;              /* octet where sense ended; UINT64_MAX: it did not */
 };
-
-/* What is to be read */
-
-static void
-clear_listed(gpointer listed)
-{
-	g_free(((struct listed *)listed)->name);
-}
-
-/* By number, so that the clock plays no part. */
-static int
-compare_listed(gconstpointer a, gconstpointer b)
-{
-	const struct listed *one = a, *other = b;
-
-	if (one->archived != other->archived)
-		return one->archived - other->archived;
-	if (one->number != other->number)
-		return one->number < other->number ? -1 : 1;
-	return strcmp(one->name, other->name);
-}
-
-static void
-list_file(GArray *files, char *path, size_t archive)
-{
-	struct listed listed = { .name = path, .path = archive };
-	g_autofree char *base = g_path_get_basename(path);
-	struct file_name name;
-
-	listed.archived = file_name_parse(base, &name);
-	if (listed.archived)
-		listed.number = name.number;
-	g_array_append_val(files, listed);
-}
-
-static const char *const suffixes[] = { ".ipfix.part", ".ipfix", ".ipfix.columns", ".ipfix.zst" };
-
-/* Octets of the name without its suffix; zero: it is no file of flows. */
-static size_t
-stem(const char *name)
-{
-	for (unsigned i = 0; i < G_N_ELEMENTS(suffixes); i++)
-		if (g_str_has_suffix(name, suffixes[i]))
-			return strlen(name) - strlen(suffixes[i]);
-	return 0;
-}
-
-/* While a file is compressed it is there twice, and the same in both places. */
-static bool
-is_twin(const struct listed *one, const struct listed *other)
-{
-	const size_t octets = stem(one->name);
-
-	return octets && octets == stem(other->name) && strncmp(one->name, other->name, octets) == 0;
-}
-
-static void
-take_files(struct block_reader *reader, const GArray *files)
-{
-	for (guint i = 0; i < files->len; i++) {
-		struct listed *listed = &g_array_index(files, struct listed, i);
-		if (i && is_twin(listed - 1, listed))
-			g_free(g_steal_pointer(&listed[-1].name));
-		if (i)
-			g_array_append_val(reader->files, listed[-1]);
-		if (i + 1 == files->len)
-			g_array_append_val(reader->files, *listed);
-	}
-}
-
-static bool
-list_directory(struct block_reader *reader, size_t archive, GError **error)
-{
-	const char *directory = reader->options->paths[archive], *name;
-	g_autoptr(GArray) files = g_array_new(false, false, sizeof(struct listed));
-	g_autoptr(GError) why = NULL;
-	g_autoptr(GDir) dir = g_dir_open(directory, 0, &why);
-
-	if (!dir) {
-		g_set_error(error, PEERFLOW_ERROR, EX_NOINPUT, "%s", why->message);
-		return false;
-	}
-	while ((name = g_dir_read_name(dir)))
-		if (stem(name))
-			list_file(files, g_build_filename(directory, name, NULL), archive);
-	g_array_sort(files, compare_listed);
-	take_files(reader, files);
-	return true;
-}
-
-static bool
-list_path(struct block_reader *reader, size_t archive, GError **error)
-{
-	const char *name = reader->options->paths[archive];
-	struct stat status;
-
-	if (stat(name, &status) < 0 || access(name, R_OK) < 0) {
-		g_set_error(error, PEERFLOW_ERROR, EX_NOINPUT, "%s: %s", name, g_strerror(errno));
-		return false;
-	}
-	if (S_ISDIR(status.st_mode))
-		return list_directory(reader, archive, error);
-	list_file(reader->files, g_strdup(name), archive);
-	return true;
-}
 
 /* Handing on */
 
@@ -830,20 +716,6 @@ read_packed(struct block_reader *reader)
 
 /* Files */
 
-/* Opens the file, or what has become of it: it is renamed when it is closed, and again when it is compressed. */
-static int
-open_listed(const struct listed *listed)
-{
-	const size_t octets = stem(listed->name);
-	int fd = open(listed->name, O_RDONLY | O_CLOEXEC);
-
-	for (unsigned i = 0; fd < 0 && errno == ENOENT && octets && i < G_N_ELEMENTS(suffixes); i++) {
-		g_autofree char *name = g_strdup_printf("%.*s%s", (int)octets, listed->name, suffixes[i]);
-		fd = open(name, O_RDONLY | O_CLOEXEC);
-	}
-	return fd;
-}
-
 static bool
 has_columns(const uint8_t head[static MAGIC_OCTETS], const char *name)
 {
@@ -913,7 +785,7 @@ read_all(gpointer data)
 		reader->file = &g_array_index(reader->files, struct listed, i);
 		if (!reader->file->name)
 			continue;
-		reader->fd = open_listed(reader->file);
+		reader->fd = listing_open(reader->file);
 		if (reader->fd >= 0) {
 			read_file(reader);
 			close(reader->fd);
@@ -971,15 +843,14 @@ block_reader_new(const struct scan_options *options, GError **error)
 	struct block_reader *reader = g_new0(struct block_reader, 1);
 
 	reader->options = options;
-	reader->files = g_array_new(false, false, sizeof(struct listed));
-	g_array_set_clear_func(reader->files, clear_listed);
+	reader->files = listing_new();
 	reader->full = g_async_queue_new();
 	reader->empty = g_async_queue_new();
 	reader->pending = g_byte_array_new();
 	reader->zstd = ZSTD_createDCtx();
 	begin_jobs(reader);
 	for (size_t i = 0; options->paths[i]; i++)
-		if (!list_path(reader, i, error)) {
+		if (!listing_add(reader->files, options->paths[i], i, error)) {
 			block_reader_free(reader);
 			return NULL;
 		}
