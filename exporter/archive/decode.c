@@ -365,8 +365,9 @@ static void
 take_options_set(struct decoder *decoder)
 {
 	const struct plan *plan = decoder->plan;
+	const bool spared = plan->kind == PLAN_OTHER || (plan->kind == PLAN_PROPERTIES && decoder->spared & FLOW_NAMES);
 
-	while (plan->kind != PLAN_OTHER && (size_t)(decoder->set_end - decoder->at) >= plan->shortest) {
+	while (!spared && (size_t)(decoder->set_end - decoder->at) >= plan->shortest) {
 		struct told told = { 0 };
 		decoder->at = take_record(decoder, plan, decoder->at, &told);
 		take_options[plan->kind](decoder, &told);
@@ -618,7 +619,7 @@ decoder_is_whole(struct decoder *decoder, GError **error)
 void
 decoder_spare(struct decoder *decoder, unsigned parts)
 {
-	decoder->spared = parts & ~FLOW_NAMES;
+	decoder->spared = parts;
 	forget_plans(decoder);
 }
 

@@ -45,7 +45,8 @@ bool decoder_next(struct decoder *decoder, struct flow *flow);
 
 /* The same in two steps, for whoever can tell by a part of a flow that the rest is of no use: these parts (enum
  * flow_part) need not be in what decoder_glance gives, whose reply is nothing if there was no translation. Of what it
- * gave last decoder_take makes the whole flow; false if that is damaged. decoder_spare comes before the first message. */
+ * gave last decoder_take makes the whole flow; false if that is damaged. decoder_spare comes before the first message.
+ * If names are spared, nobody is anybody. */
 void decoder_spare(struct decoder *decoder, unsigned parts);
 const struct flow *decoder_glance(struct decoder *decoder);
 bool decoder_take(struct decoder *decoder, struct flow *flow);

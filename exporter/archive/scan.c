@@ -248,7 +248,7 @@ spared(const struct scan *scan)
 		parts &= ~FLOW_ADDRESSES;
 	if (!scan->block->indexed || options->first || options->last != UINT64_MAX)
 		parts &= ~FLOW_TIMES;
-	return parts;
+	return options->bare ? parts | FLOW_NAMES : parts & ~FLOW_NAMES;
 }
 
 static void
