@@ -86,8 +86,7 @@ peerflow_connect(const char *path, GError **error)
 bool
 peerflow_put(const GString *text, GError **error)
 {
-	fwrite(text->str, 1, text->len, stdout);
-	if (!fflush(stdout))
+	if (fwrite(text->str, 1, text->len, stdout) == text->len && !fflush(stdout))
 		return true;
 	/* Whoever read it had enough. */
 	stopped |= errno == EPIPE;
