@@ -334,7 +334,7 @@ is_skippable(struct reading *reading, uint64_t at)
 	return read_at(reading, 4, at) == 4 && reading->in[1] == 0x2a && reading->in[2] == 0x4d && reading->in[3] == 0x18;
 }
 
-/* True if all of them are whole. */
+/* True if all of them were read and are whole. */
 static bool
 unpack_blocks(struct reading *reading, const struct index *index, uint64_t end)
 {
@@ -351,7 +351,7 @@ unpack_blocks(struct reading *reading, const struct index *index, uint64_t end)
 		good &= packed > 0;
 		at = packed ? at + packed : next_block(index, at, end);
 	}
-	return good;
+	return good && !reading->refused;
 }
 
 /* It was made of what is in the blocks, and can be made again. */
