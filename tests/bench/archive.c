@@ -40,6 +40,7 @@ struct arguments {
 	char *directory;
 	char *address;
 	uint64_t at;
+	bool zstd;
 	bool scan;
 };
 
@@ -257,7 +258,8 @@ open_store(const struct bench *bench)
 {
 	g_autoptr(GError) error = NULL;
 	const struct store_options options = { .directory = bench->arguments->directory, .rotate_size = FILE_OCTETS,
-	                                       .sync = STORE_SYNC_ROTATE };
+	                                       .sync = STORE_SYNC_ROTATE,
+	                                       .pack = bench->arguments->zstd ? PACK_ZSTD : PACK_COLUMNS };
 	struct store *store = store_open(&options, &error);
 
 	if (!store)
@@ -278,7 +280,7 @@ count_plain(const char *directory, uint64_t *packed)
 		g_autofree char *path = g_build_filename(directory, name, NULL);
 		struct stat status;
 		n += g_str_has_suffix(name, ".ipfix") || g_str_has_suffix(name, ".part");
-		if (g_str_has_suffix(name, ".zst") && stat(path, &status) == 0)
+		if ((g_str_has_suffix(name, ".columns") || g_str_has_suffix(name, ".zst")) && stat(path, &status) == 0)
 			*packed += status.st_size;
 	}
 	return n;
@@ -549,6 +551,7 @@ main(int argc, char **argv)
 		{ "--records", "N", take_number, &arguments.records, "flows to make" },
 		{ "--addresses", "N", take_number, &arguments.addresses, "hosts there are" },
 		{ "--collector", "PORT", take_number, &arguments.port, "on 127.0.0.1, gets the same flows" },
+		{ "--zstd", NULL, take_flag, &arguments.zstd, "compress by zstd alone, not in columns" },
 		{ "--scan", NULL, take_flag, &arguments.scan, "make nothing, scan the archive" },
 		{ "--address", "A", take_text, &arguments.address, "for flows with this address" },
 		{ "--at", "MS", take_number, &arguments.at, "and this time" },
