@@ -7,6 +7,7 @@ sums.
 PEERFLOW_KILLS and PEERFLOW_RATE are those of test_restart.py."""
 
 import collections
+import hashlib
 import json
 import os
 import pathlib
@@ -22,7 +23,7 @@ import stand
 import test_restart as restart
 from stand import collector
 
-MARK, TEMPLATES = re.compile(r"flows-\d{8}T\d{6}Z-(\d{6,})\.ipfix(\.zst|\.part)?$"), 2
+MARK, TEMPLATES = re.compile(r"flows-\d{8}T\d{6}Z-(\d{6,})\.ipfix(\.columns|\.zst|\.part)?$"), 2
 COMMON = {275: 9, 276: 8, 277: 1}      # strings about the initiator, the responder, the policy
 PROPERTIES = 137
 FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q", 16: "16s"}
@@ -50,8 +51,9 @@ class Files:
 
     @staticmethod
     def octets(path):
-        if path.suffix == ".zst":
-            return subprocess.run(["zstd", "-d", "-c", "-q", path], check=True, capture_output=True).stdout
+        unpack = {".columns": [stand.PEERFLOW, "unpack"], ".zst": ["zstd", "-d", "-c", "-q"]}.get(path.suffix)
+        if unpack:
+            return subprocess.run([*unpack, path], check=True, capture_output=True).stdout
         return path.read_bytes()
 
     def validator(self):
@@ -342,6 +344,44 @@ def reload(checks, lab):
     checks.equal("reload: the collector has all", sum(made), len(sink.flows()))
 
 
+def unpack(path, *options):
+    return subprocess.run([stand.PEERFLOW, "unpack", *options, path], capture_output=True, check=False)
+
+
+def sums(kept):
+    """What the chain says of each file, by its number."""
+    return {int(number): digest for number, _, _, digest, _ in (line.split() for line in kept.chain())}
+
+
+def forms(checks, lab):
+    """What is compressed in either form is given back octet for octet, and the other form stays when it is changed."""
+    where = stand.Stand(lab, tracking=True)
+
+    def configuration(form):
+        return where.configuration([f"[archive]\npath = {lab.directory}/kept\nrotate = 1s\ncompress = {form}\n"])
+
+    kept, made = Files(lab.directory / "kept"), 0
+    daemon = stand.Daemon(lab, where.router, configuration("zstd"))
+    for form, suffix in (("zstd", ".zst"), ("columns", ".columns")):
+        checks.true(f"forms: {form}", daemon.reload(configuration(form)), daemon.text())
+        made += where.generate(1000)
+        lib.wait_until(lambda suffix=suffix: kept.paths() and kept.paths()[-1].suffix == suffix, 30, "it is compressed")
+    settle(where, daemon)
+    checks.equal("forms: the daemon ends", 0, daemon.stop())
+    paths, digests = kept.paths(), sums(kept)
+    checks.equal("forms: both are there", {".zst", ".columns"}, {p.suffix for p in paths} - {".ipfix"})
+    flows = [flow["flow"] for flow in kept.flows()]
+    checks.equal("forms: each flow once", (made, made), (len(flows), len(set(flows))))
+    counted = subprocess.run([stand.PEERFLOW, "flows", "--count", "--archive", kept.directory], capture_output=True,
+                             text=True, check=True).stdout
+    checks.equal("forms: peerflow reads both", made, int(counted))
+    checks.equal("forms: unpacked, their sums are those of the chain", {},
+                 {p.name: digests[int(MARK.match(p.name)[1])] for p in paths
+                  if hashlib.sha256(unpack(p).stdout).hexdigest() != digests[int(MARK.match(p.name)[1])]})
+    checks.equal("forms: zstd gives back the same", [], [p.name for p in paths if p.suffix == ".zst"
+                                                          and unpack(p).stdout != kept.octets(p)])
+
+
 def expired(checks, lab):
     """Files go when they are too old, and the chain says so."""
     where = stand.Stand(lab, tracking=True)
@@ -447,4 +487,4 @@ def refused(checks, lab):
 
 
 if __name__ == "__main__":
-    sys.exit(stand.run([files, killed, ended, reload, expired, full, stuck, refused]))
+    sys.exit(stand.run([files, killed, ended, reload, forms, expired, full, stuck, refused]))

@@ -212,8 +212,8 @@ def tops(checks, world, asked, rows):
 
 def damage(checks, world, lab):
     """A compressed file, for in a plain one an octet may be any other."""
-    lib.wait_until(lambda: list(pathlib.Path(world.archive).glob("*.ipfix.zst")), 20, "a file is compressed")
-    name = max(pathlib.Path(world.archive).glob("*.ipfix.zst"), key=lambda path: path.stat().st_size)
+    lib.wait_until(lambda: list(pathlib.Path(world.archive).glob("*.ipfix.columns")), 20, "a file is compressed")
+    name = max(pathlib.Path(world.archive).glob("*.ipfix.columns"), key=lambda path: path.stat().st_size)
     copy = lab.directory / name.name
     octets = bytearray(name.read_bytes())
     octets[len(octets) // 3] ^= 0x55

@@ -292,8 +292,8 @@ def plain(site, directory):
     """The files of a site's archive, not compressed."""
     directory.mkdir()
     for name in sorted(site.archive.iterdir()):
-        if name.suffix == ".zst":
-            subprocess.run(["zstd", "-q", "-d", str(name), "-o", str(directory / name.stem)], check=True)
+        if name.suffix == ".columns":
+            subprocess.run([stand.PEERFLOW, "unpack", "-o", directory / name.stem, name], check=True)
         elif ".ipfix" in name.suffixes:
             shutil.copy(name, directory / name.name)
     return directory
