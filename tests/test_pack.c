@@ -18,6 +18,8 @@
 
 enum { BLOCK_MESSAGES = 600, MESSAGE_RECORDS = 50 };
 
+static enum pack_how how;       /* of all that is compressed */
+
 /* A file of so many blocks. */
 static GByteArray *
 plain_of(unsigned blocks)
@@ -67,7 +69,7 @@ pack_it(const GByteArray *plain)
 	g_autoptr(GError) error = NULL;
 	FILE *from = file_of(plain->data, plain->len), *to = tmpfile();
 
-	if (!pack_file(fileno(from), fileno(to), NULL, &error))
+	if (!pack_file(fileno(from), fileno(to), how, NULL, &error))
 		CU_FAIL_FATAL(error->message);
 	fclose(from);
 	return to;
@@ -115,35 +117,37 @@ test_given_back(void)
 	fclose(file);
 }
 
+/* These with each way of compressing. */
+
 static void
-test_refused(void)
+refused(void)
 {
 	g_autoptr(GByteArray) plain = plain_of(1);
 	const bool stop = true;
 	g_autoptr(GError) error = NULL;
 	FILE *to = tmpfile(), *cut = file_of(plain->data, plain->len - 1), *whole = file_of(plain->data, plain->len);
 
-	CU_ASSERT_FALSE(pack_file(fileno(cut), fileno(to), NULL, &error));
+	CU_ASSERT_FALSE(pack_file(fileno(cut), fileno(to), how, NULL, &error));
 	CU_ASSERT_EQUAL(error->code, EX_DATAERR);
 	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "the file ends inside a message"));
 	g_clear_error(&error);
-	CU_ASSERT_FALSE(pack_file(fileno(whole), fileno(to), &stop, &error));
+	CU_ASSERT_FALSE(pack_file(fileno(whole), fileno(to), how, &stop, &error));
 	CU_ASSERT_EQUAL(error->code, EX_TEMPFAIL);
 	g_clear_error(&error);
 	const uint16_t octets = plain->data[2] << 8 | plain->data[3];
 	CU_ASSERT_EQUAL(pwrite(fileno(whole), "\0\x09", 2, octets), 2);
-	CU_ASSERT_FALSE(pack_file(fileno(whole), fileno(to), NULL, &error));
+	CU_ASSERT_FALSE(pack_file(fileno(whole), fileno(to), how, NULL, &error));
 	g_autofree char *expected = g_strdup_printf("octet %u: not an IPFIX message", octets);
 	CU_ASSERT_STRING_EQUAL(error->message, expected);
 	g_clear_error(&error);
-	CU_ASSERT_FALSE(pack_file(fileno(cut), -1, NULL, &error));
+	CU_ASSERT_FALSE(pack_file(fileno(cut), -1, how, NULL, &error));
 	fclose(to);
 	fclose(cut);
 	fclose(whole);
 }
 
 static void
-test_empty(void)
+empty(void)
 {
 	g_autoptr(GByteArray) plain = g_byte_array_new();
 	FILE *file = pack_it(plain);
@@ -169,7 +173,7 @@ note_trouble(const char *text, void *data)
 }
 
 static void
-test_content(void)
+content(void)
 {
 	g_autoptr(GByteArray) plain = plain_of(2);
 	FILE *packed = pack_it(plain), *unpacked = file_of(plain->data, plain->len);
@@ -203,7 +207,7 @@ flip(FILE *file, const GByteArray *packed, guint i, struct content *content)
 
 /* Any octet of a small file. A bit may mean nothing; then nothing is lost. */
 static void
-test_flipped(void)
+flipped(void)
 {
 	g_autoptr(GByteArray) plain = g_byte_array_new();
 	const struct ipfix_record record[] = { { .id = 1, .address = { 1, 2, 3, 4 } }, { .id = 2 } };
@@ -225,7 +229,7 @@ test_flipped(void)
 
 /* Where the first frame is damaged, the second is read nevertheless. */
 static void
-test_damaged(void)
+damaged(void)
 {
 	g_autoptr(GByteArray) plain = plain_of(2);
 	FILE *file = pack_it(plain);
@@ -244,9 +248,25 @@ test_damaged(void)
 	fclose(file);
 }
 
+static void
+both(void (*test)(void))
+{
+	for (how = 0; how < PACK_HOWS; how++)
+		test();
+	how = PACK_ZSTD;
+}
+
+#define BOTH(name) static void test_##name(void) { both(name); }
+BOTH(refused)
+BOTH(empty)
+BOTH(content)
+BOTH(flipped)
+BOTH(damaged)
+
 int
 main(void)
 {
+	how = PACK_ZSTD;
 	CU_TestInfo tests[] = {
 		{ "blocks are frames", test_blocks },
 		{ "zstd gives the file back", test_given_back },
