@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-#include "audit/joins.h"
+#include "audit/links.h"
 #include "audit/value.h"
 #include "audit/verdict.h"
 
 struct trace {
 	const struct hop *hops;
 	struct trace_options options;
-	struct joins *joins;
+	struct links *links;
 	GArray *path;
 };
 
@@ -79,10 +79,10 @@ static struct trace_leg
 make_leg(const struct trace *trace, const struct hop *from, const struct hop *to)
 {
 	const uint8_t not_counted = GAP_NO_COUNTERS | GAP_LOST_END | GAP_RESET | GAP_PARTIAL;
-	const bool part = joins_after(trace->joins, (guint)(from - trace->hops)) != to - trace->hops;
+	const bool part = links_after(trace->links, (guint)(from - trace->hops)) != to - trace->hops;
 
 	return (struct trace_leg){
-		.clock = joins_clock(trace->joins, from->router, to->router),
+		.clock = links_clock(trace->links, from->router, to->router),
 		.lost = { (int64_t)(from->flow.original.packets - to->flow.original.packets),
 		          (int64_t)(to->flow.reply.packets - from->flow.reply.packets) },
 		.counted = !part && !((from->flow.gaps | to->flow.gaps) & not_counted), .part = part,
@@ -105,12 +105,12 @@ take_hops(GPtrArray *list, size_t *count)
 
 static const struct hop **
 take_candidates(const struct trace *trace, const struct hop *hop, size_t *count,
-                void (*find)(const struct joins *joins, guint hop, GArray *out))
+                void (*find)(const struct links *links, guint hop, GArray *out))
 {
 	g_autoptr(GArray) found = g_array_new(false, false, sizeof(guint));
 	g_autoptr(GPtrArray) list = g_ptr_array_new();
 
-	find(trace->joins, (guint)(hop - trace->hops), found);
+	find(trace->links, (guint)(hop - trace->hops), found);
 	for (guint i = 0; i < found->len; i++)
 		append_hop(list, &trace->hops[g_array_index(found, guint, i)]);
 	return take_hops(list, count);
@@ -176,11 +176,11 @@ list_hops(const struct trace *trace, guint via, GPtrArray *hops)
 	bool asked = false;
 	int64_t at;
 
-	for (at = via; at != JOINS_NONE && hops->len < most; at = joins_previous(trace->joins, (guint)at))
+	for (at = via; at != LINKS_NONE && hops->len < most; at = links_previous(trace->links, (guint)at))
 		append_hop(hops, &trace->hops[at]);
 	reverse(hops);
-	for (at = joins_next(trace->joins, via); at != JOINS_NONE && hops->len < most;
-	     at = joins_next(trace->joins, (guint)at))
+	for (at = links_next(trace->links, via); at != LINKS_NONE && hops->len < most;
+	     at = links_next(trace->links, (guint)at))
 		append_hop(hops, &trace->hops[at]);
 	for (guint i = 0; i < hops->len; i++)
 		asked |= ((const struct hop *)hops->pdata[i])->asked;
@@ -200,8 +200,8 @@ follow(struct trace *trace, guint via)
 	path.leg = g_new0(struct trace_leg, path.n_hops);
 	for (size_t i = 0; i + 1 < path.n_hops; i++)
 		path.leg[i] = make_leg(trace, path.hop[i], path.hop[i + 1]);
-	path.before = take_candidates(trace, path.hop[0], &path.n_before, joins_candidates_before);
-	path.after = take_candidates(trace, path.hop[path.n_hops - 1], &path.n_after, joins_candidates_after);
+	path.before = take_candidates(trace, path.hop[0], &path.n_before, links_candidates_before);
+	path.after = take_candidates(trace, path.hop[path.n_hops - 1], &path.n_after, links_candidates_after);
 	judge(trace, &path);
 	g_array_append_val(trace->path, path);
 }
@@ -236,11 +236,11 @@ trace_new(const struct hop *hops, size_t n_hops, const struct trace_options *opt
 
 	trace->hops = hops;
 	trace->options = *options;
-	trace->joins = joins_new(hops, n_hops, options->clocks, options->slack);
+	trace->links = links_new(hops, n_hops, options->clocks, options->slack);
 	trace->path = g_array_new(false, false, sizeof(struct trace_path));
 	g_array_set_clear_func(trace->path, clear_path);
 	for (guint i = 0; i < n_hops; i++)
-		if (joins_before(trace->joins, i) == JOINS_NONE)
+		if (links_before(trace->links, i) == LINKS_NONE)
 			follow(trace, i);
 	g_array_sort(trace->path, compare_paths);
 	return trace;
@@ -249,7 +249,7 @@ trace_new(const struct hop *hops, size_t n_hops, const struct trace_options *opt
 void
 trace_free(struct trace *trace)
 {
-	joins_free(trace->joins);
+	links_free(trace->links);
 	g_array_unref(trace->path);
 	g_free(trace);
 }
