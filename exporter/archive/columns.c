@@ -213,6 +213,8 @@ make_room(struct columns *columns)
 		for (unsigned n = 0; n < table->n_columns; n++)
 			octets += table->column[n].octets_varying;
 	}
+	if (!octets)                    /* then there may be no room at all, and no place in it */
+		return;
 	if (columns->room->len < octets)
 		g_byte_array_set_size(columns->room, octets);
 	uint8_t *at = columns->room->data;
@@ -499,8 +501,9 @@ join(struct joint *joint)
 bool
 columns_unpack(struct columns *columns, uint8_t *messages, GError **error)
 {
+	if (!columns->plain)            /* and nowhere to put it, perhaps */
+		return true;
 	struct joint joint = { columns, messages, messages + columns->plain };
-
 	g_byte_array_set_size(columns->rows, 0);
 	for (guint i = 0; i < columns->tables->len; i++) {
 		struct column_table *table = &g_array_index(columns->tables, struct column_table, i);
