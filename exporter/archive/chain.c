@@ -38,11 +38,11 @@ struct chain {
 static void
 print_sum(const char *before, const char *text, size_t n, char sum[static FILE_SUM])
 {
-	g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+	g_autoptr(digest_t) digest = digest_new();
 
-	g_checksum_update(checksum, (const guchar *)before, FILE_SUM - 1);
-	g_checksum_update(checksum, (const guchar *)text, n);
-	g_strlcpy(sum, g_checksum_get_string(checksum), FILE_SUM);
+	digest_add(digest, before, FILE_SUM - 1);
+	digest_add(digest, text, n);
+	digest_print(digest, sum);
 }
 
 /* Up to CHAIN. */

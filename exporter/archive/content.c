@@ -28,7 +28,7 @@ struct reading {
 	void *data;
 	bool refused;               /* whoever takes it has enough */
 	GByteArray *held;           /* not handed on yet */
-	GChecksum *sum;
+	struct digest *digest;
 	struct check *check;
 	struct index_maker *maker;  /* NULL: of a plain file */
 	GByteArray *message;        /* the beginning of one that is not whole yet */
@@ -125,7 +125,7 @@ hold(struct reading *reading, const uint8_t *octets, size_t n)
 static void
 take(struct reading *reading, const uint8_t *octets, size_t n)
 {
-	g_checksum_update(reading->sum, octets, n);
+	digest_add(reading->digest, octets, n);
 	reading->octets += n;
 	if (reading->taken)
 		hold(reading, octets, n);
@@ -175,7 +175,7 @@ new_reading(int fd, content_told *told, content_taken *taken, void *data)
 	reading->told = told;
 	reading->taken = taken;
 	reading->data = data;
-	reading->sum = g_checksum_new(G_CHECKSUM_SHA256);
+	reading->digest = digest_new();
 	reading->check = check_new(READER_LOCAL_ENTERPRISE);
 	reading->message = g_byte_array_new();
 	reading->held = g_byte_array_new();
@@ -186,8 +186,8 @@ static void
 end_reading(struct reading *reading, struct content *content)
 {
 	content->octets = reading->octets;
-	g_strlcpy(content->sum, g_checksum_get_string(reading->sum), sizeof content->sum);
-	g_checksum_free(reading->sum);
+	digest_print(reading->digest, content->sum);
+	digest_free(reading->digest);
 	check_free(reading->check);
 	g_byte_array_unref(reading->message);
 	g_byte_array_unref(reading->held);

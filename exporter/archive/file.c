@@ -84,7 +84,7 @@ file_whole(int fd, uint64_t limit)
 bool
 file_sum(int fd, uint64_t octets, char sum[static FILE_SUM])
 {
-	g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+	g_autoptr(digest_t) digest = digest_new();
 	g_autofree uint8_t *piece = g_malloc(PIECE);
 
 	for (uint64_t at = 0; at < octets;) {
@@ -95,10 +95,10 @@ file_sum(int fd, uint64_t octets, char sum[static FILE_SUM])
 			errno = n ? errno : ENODATA;
 			return false;
 		}
-		g_checksum_update(checksum, piece, n);
+		digest_add(digest, piece, n);
 		at += n;
 	}
-	g_strlcpy(sum, g_checksum_get_string(checksum), FILE_SUM);
+	digest_print(digest, sum);
 	return true;
 }
 

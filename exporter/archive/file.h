@@ -8,6 +8,8 @@
 
 #include <glib.h>
 
+#include "archive/digest.h"
+
 /* The files of an archive: how they are called, and what is whole in them. */
 
 enum file_kind {
@@ -21,7 +23,7 @@ enum file_kind {
 
 enum {
 	FILE_NAME_OCTETS = 64,
-	FILE_SUM = 65,              /* hexadecimal digits of a SHA-256, with their end */
+	FILE_SUM = DIGEST_TEXT,
 };
 
 struct file_name {

@@ -47,7 +47,7 @@ struct store {
 	char *path;                 /* of the open file, so that a write allocates nothing; NULL: none was open yet */
 	struct file_name name;
 	uint64_t offset;
-	GChecksum *sum;
+	struct digest *digest;      /* of the open file */
 	uint64_t written_mark;      /* what the mark will be when it is safe */
 	int64_t tick;               /* monotonic time of the next round of what is done every second */
 	unsigned untold;            /* files that had to go since it was said; and when it may be said again */
@@ -131,7 +131,7 @@ open_part(struct store *store)
 	if (store->fd < 0)
 		return false;
 	store->offset = 0;
-	g_checksum_reset(store->sum);
+	digest_restart(store->digest);
 	publish(store);
 	return true;
 }
@@ -146,8 +146,9 @@ finish_file(struct store *store)
 		fail(store, "cannot be written");
 		return false;
 	}
-	g_autoptr(GChecksum) sum = g_checksum_copy(store->sum);
-	if (!shelf_add(store->shelf, &store->name, store->offset, g_checksum_get_string(sum))) {
+	char sum[FILE_SUM];
+	digest_print(store->digest, sum);
+	if (!shelf_add(store->shelf, &store->name, store->offset, sum)) {
 		fail(store, "a file cannot be closed");
 		return false;
 	}
@@ -239,7 +240,7 @@ write_chunk(struct store *store, const struct chunk *chunk)
 			return false;
 		}
 	}
-	g_checksum_update(store->sum, chunk->octets, chunk->used);
+	digest_add(store->digest, chunk->octets, chunk->used);
 	store->offset += chunk->used;
 	store->written_mark = chunk->mark;
 	if (store->options.sync == STORE_SYNC_FLOW && fdatasync(store->fd) < 0)
@@ -408,7 +409,7 @@ new_store(const struct store_options *options, struct shelf *shelf, uint64_t mar
 	store->status.cut = cut;
 	store->memory = options->memory ? options->memory : &store->own_memory;
 	store->fd = -1;
-	store->sum = g_checksum_new(G_CHECKSUM_SHA256);
+	store->digest = digest_new();
 	g_mutex_init(&store->lock);
 	g_cond_init(&store->work);
 	g_cond_init(&store->closed);
@@ -550,7 +551,7 @@ store_close(struct store *store)
 		close(store->fd);
 	shelf_free(store->shelf);
 	backlog_clear(&store->backlog);
-	g_checksum_free(store->sum);
+	digest_free(store->digest);
 	g_clear_pointer(&store->options.moved, g_source_unref);
 	g_mutex_clear(&store->lock);
 	g_cond_clear(&store->work);
