@@ -63,6 +63,26 @@ ignore(const char *text, void *data)
 	(void)text, (void)data;
 }
 
+static bool
+count(const uint8_t *octets, size_t n, void *data)
+{
+	check(octets && n);
+	*(uint64_t *)data += n;
+	return true;
+}
+
+/* No more comes out than was read, and of a plain file all. */
+static void
+unpack(int fd, const uint8_t *data, size_t size)
+{
+	struct content content;
+	uint64_t octets = 0;
+
+	content_unpack(fd, &content, ignore, count, &octets);
+	check(octets <= content.octets);
+	check(size < 2 || data[0] != 0 || data[1] != 10 || octets == size);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -78,6 +98,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	content_read_packed(fd, &content, ignore, NULL);
 	content_read_plain(fd, &content, ignore, NULL);
 	check(content.octets == size);
+	unpack(fd, data, size);
 	close(fd);
 	if (size <= 65535)
 		make(data, size);
