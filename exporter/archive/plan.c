@@ -143,6 +143,8 @@ part_of(unsigned word)
 	case WORD_packetDeltaCount:
 	case WORD_reverseOctetDeltaCount:
 	case WORD_reversePacketDeltaCount:
+	case WORD_postOctetDeltaCount:
+	case WORD_postPacketDeltaCount:
 		return FLOW_COUNTS;
 	default:
 		return FLOW_REST;
