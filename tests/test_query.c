@@ -5,7 +5,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "archive/decode.h"
 #include "audit/query.h"
+#include "stream.h"
 
 static const struct name name[] = {
 	{ "-", 1 }, { "alice.netbird.cloud", 19 }, { "crm-db", 6 }, { "dev, ops", 8 }, { "site-b", 6 },
@@ -288,9 +290,14 @@ test_parts(void)
 		const char *text;
 		unsigned parts;
 	} rows[] = {
-		{ "", 0 }, { "tcp", 0 }, { "ipv6 and duration > 5s", 0 }, { "port 22", FLOW_TUPLE },
-		{ "udp or net 10.0.0.0/8", FLOW_TUPLE }, { "not snat", FLOW_TUPLE }, { "bytes > 5", FLOW_REST },
-		{ "flags S", FLOW_REST }, { "mark 5 and port 80", FLOW_TUPLE | FLOW_REST }, { "src peer alice", FLOW_NAMES },
+		{ "", 0 }, { "tcp", 0 }, { "not (ipv6 or icmp)", 0 }, { "ipv6 and duration > 5s", FLOW_TIMES },
+		{ "port 22", FLOW_PORTS }, { "not src port 80,443", FLOW_PORTS }, { "nat port 22", FLOW_TUPLE },
+		{ "10.0.0.1", FLOW_ADDRESSES }, { "udp or net 10.0.0.0/8", FLOW_ADDRESSES }, { "dst nat host 10.0.0.1", FLOW_TUPLE },
+		{ "not snat", FLOW_TUPLE }, { "nat", FLOW_TUPLE }, { "dnat and port 22", FLOW_TUPLE },
+		{ "host 10.0.0.1 and port 22", FLOW_TUPLE }, { "bytes > 5", FLOW_COUNTS }, { "sent packets 1", FLOW_COUNTS },
+		{ "not (received bytes 0) or duration 1s", FLOW_COUNTS | FLOW_TIMES }, { "flags S", FLOW_REST },
+		{ "state time_wait", FLOW_REST }, { "direction ingress", FLOW_REST }, { "zone 1", FLOW_REST },
+		{ "mark 5 and port 80", FLOW_PORTS | FLOW_REST }, { "src peer alice", FLOW_NAMES },
 		{ "tcp and (router a or if wt0) and zone 3", FLOW_NAMES | FLOW_REST }, { "reason idle", FLOW_REST },
 	};
 
@@ -299,6 +306,166 @@ test_parts(void)
 		CU_ASSERT_PTR_NOT_NULL_FATAL(query);
 		CU_ASSERT_EQUAL(query_parts(query), rows[i].parts);
 	}
+}
+
+/* What a glance shows of it, and what the whole flow is: whoever says no to the one says no to the other. */
+
+static const char *const asked[] = {
+	"port %p", "src port %p", "dst port %p", "nat port %p", "src nat port %p", "dst nat port %p", "port != %p",
+	"port > %p", "nat port != %p", "src port < %p", "host %a", "src host %a", "dst host %a", "nat host %a",
+	"src nat net %a/%n", "dst nat net %a/%n", "net %a/%n", "src net %a/%n", "%a", "nat", "snat", "dnat", "tcp", "icmp",
+	"proto != udp", "ipv4", "ipv6", "bytes > %c", "sent bytes > %c", "received bytes < %c", "packets > %k",
+	"received packets != %k", "duration > %ds", "duration < %ds", "mark %m", "mark 0x1/0x3", "zone %z", "zone > %z",
+	"direction ingress", "reason ended", "state time_wait", "state != time_wait", "flags S", "flags != R", "peer x*",
+	"router r", "if wt0",
+};
+
+/* What fits some flow, so that an answer is neither always yes nor always no. */
+static void
+append_test(GString *text, const struct flow *flow, GRand *rand)
+{
+	const union address *const addresses[] = { &flow->original.source, &flow->original.destination, &flow->reply.source,
+	                                           &flow->reply.destination };
+	const uint16_t ports[] = { flow->original.source_port, flow->original.destination_port, flow->reply.source_port,
+	                           flow->reply.destination_port };
+	char address[INET6_ADDRSTRLEN];
+
+	inet_ntop(flow->family == 4 ? AF_INET : AF_INET6, addresses[g_rand_int(rand) % 4], address, sizeof address);
+	for (const char *at = asked[g_rand_int(rand) % G_N_ELEMENTS(asked)]; *at; at++) {
+		switch (*at == '%' ? *++at : 0) {
+		case 'p': g_string_append_printf(text, "%u", ports[g_rand_int(rand) % 4]); break;
+		case 'a': g_string_append(text, address); break;
+		case 'n': g_string_append_printf(text, "%u", g_rand_int(rand) % (flow->family == 4 ? 33 : 129)); break;
+		case 'c': g_string_append_printf(text, "%" G_GUINT64_FORMAT, flow->original.octets); break;
+		case 'k': g_string_append_printf(text, "%" G_GUINT64_FORMAT, flow->reply.packets); break;
+		case 'd': g_string_append_printf(text, "%" G_GUINT64_FORMAT, (flow->end - flow->start) / 1000); break;
+		case 'm': g_string_append_printf(text, "%u", flow->mark); break;
+		case 'z': g_string_append_printf(text, "%u", flow->zone); break;
+		default: g_string_append_c(text, *at);
+		}
+	}
+}
+
+static void
+append_query(GString *text, const GArray *flows, GRand *rand, unsigned depth)
+{
+	static const char *const joints[] = { " and ", " or ", " and not " };
+	const unsigned kind = g_rand_int(rand) % 4;
+
+	if (!depth || !kind) {
+		append_test(text, &g_array_index(flows, struct flow, g_rand_int(rand) % flows->len), rand);
+		return;
+	}
+	g_string_append(text, kind == 1 ? "not (" : "(");
+	append_query(text, flows, rand, depth - 1);
+	g_string_append(text, joints[g_rand_int(rand) % G_N_ELEMENTS(joints)]);
+	append_query(text, flows, rand, depth - 1);
+	g_string_append(text, ")");
+}
+
+/* An address or a port of the translated side, so that each alone is translated, too. */
+static struct flow
+odd_flow(GRand *rand, unsigned n)
+{
+	struct flow flow = stream_flow(rand, n);
+	const bool ports = flow.original.source_port || flow.original.destination_port;
+
+	flow.reply.destination = flow.original.source;
+	flow.original.source_port &= 0x3ff;
+	flow.reply.destination_port = flow.original.source_port;
+	if (n & 1)
+		flow.reply.destination.v4[0] ^= 1;
+	if (n & 2 && ports)
+		flow.reply.destination_port ^= 1;
+	if (n & 4)
+		flow.reply.source.v4[1] ^= 1;
+	if (n & 8 && ports)
+		flow.reply.source_port ^= 1;
+	flow.translation = (n & 1 || (n & 2 && ports) ? TRANSLATED_SOURCE : 0) |
+	                   (n & 4 || (n & 8 && ports) ? TRANSLATED_DESTINATION : 0);
+	flow.original.octets >>= 20;
+	flow.mark &= 3;
+	flow.end_reason = n % 3 ? END_DETECTED : END_IDLE;
+	return flow;
+}
+
+static GByteArray *
+odd_stream(unsigned n)
+{
+	g_autoptr(GRand) rand = g_rand_new_with_seed(21);
+	g_autoptr(encoder_t) encoder = stream_encoder("archive", TRAIT_BIFLOW, 65535);
+	GByteArray *out = g_byte_array_new();
+
+	STREAM_ADD(encoder, out, encoder_begin_block(encoder));
+	for (unsigned i = 0; i < n; i++) {
+		const struct flow flow = odd_flow(rand, i);
+		STREAM_ADD(encoder, out, encoder_add_flow(encoder, &flow, stream_names()));
+	}
+	stream_drain(encoder, out, true);
+	return out;
+}
+
+/* Calls for each flow of the stream, seen with these parts spared. */
+static GArray *
+glances(const GByteArray *stream, unsigned spared, bool take)
+{
+	g_autoptr(decoder_t) decoder = decoder_new(STREAM_ENTERPRISE);
+	GArray *flows = g_array_new(false, false, sizeof(struct flow));
+
+	decoder_spare(decoder, spared);
+	for (size_t at = 0, octets; at < stream->len; at += octets) {
+		const struct flow *seen;
+		struct flow flow;
+		octets = decoder_octets(stream->data + at);
+		CU_ASSERT_TRUE_FATAL(decoder_message(decoder, stream->data + at, octets, NULL));
+		while ((seen = decoder_glance(decoder))) {
+			flow = *seen;
+			CU_ASSERT_TRUE_FATAL(!take || decoder_take(decoder, &flow));
+			g_array_append_val(flows, flow);
+		}
+	}
+	return flows;
+}
+
+static void
+check_query(const char *text, const GArray *whole, GArray *const *seen, unsigned *yes, unsigned *wrong)
+{
+	g_autoptr(query_t) query = query_parse(text, NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(query);
+	const GArray *glance = seen[query_parts(query) & (FLOW_NAMES - 1)];
+
+	for (guint i = 0; i < whole->len; i++) {
+		const bool answer = query_may_match(query, &g_array_index(whole, struct flow, i));
+		const bool other = query_may_match(query, &g_array_index(glance, struct flow, i));
+		*yes += answer;
+		*wrong += answer != other;
+		if (answer != other && *wrong < 20)
+			printf("\n    %s: flow %u\n", text, i);
+	}
+}
+
+static void
+test_glances(void)
+{
+	enum { ODD = 320, QUERIES = 20000 };
+	g_autoptr(GByteArray) stream = odd_stream(ODD);
+	g_autoptr(GRand) rand = g_rand_new_with_seed(22);
+	g_autoptr(GArray) whole = glances(stream, 0, true);
+	GArray *seen[FLOW_NAMES];
+	unsigned yes = 0, wrong = 0;
+
+	CU_ASSERT_EQUAL_FATAL(whole->len, ODD);
+	for (unsigned parts = 0; parts < FLOW_NAMES; parts++)
+		seen[parts] = glances(stream, ~parts, false);
+	for (unsigned i = 0; i < G_N_ELEMENTS(asked) + QUERIES; i++) {
+		g_autoptr(GString) text = g_string_new(NULL);
+		append_query(text, whole, rand, i % 5);
+		check_query(text->str, whole, seen, &yes, &wrong);
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT(yes > QUERIES * ODD / 5 && yes < QUERIES * ODD * 4 / 5);
+	for (unsigned parts = 0; parts < FLOW_NAMES; parts++)
+		g_array_unref(seen[parts]);
 }
 
 int
@@ -314,6 +481,7 @@ main(void)
 		{ "not UTF-8", test_encoding },
 		{ "bounds", test_bounds },
 		{ "parts of a flow", test_parts },
+		{ "a glance answers what a whole flow would", test_glances },
 		CU_TEST_INFO_NULL,
 	};
 
