@@ -52,7 +52,8 @@ struct columns_size {
 	uint32_t plain;             /* of its messages */
 };
 
-/* False: no such block begins with these octets. */
+/* False: no such block begins with these octets. What is said to be larger than any block is none, so that whoever makes
+ * room for it need not ask. */
 bool columns_measure(const uint8_t head[static COLUMNS_HEAD], struct columns_size *size);
 
 /* Packing. */
@@ -100,7 +101,7 @@ struct column {
 	uint16_t octets;            /* of a value */
 	struct column_lane low;     /* the last eight octets of it, in network byte order */
 	struct column_lane high;    /* those before */
-	/* Its frame, and where it is decompressed to. */
+	/* Its frame, and where it is decompressed to: columns.c's own. */
 	const uint8_t *frame;
 	uint32_t packed;
 	uint8_t *room;
