@@ -116,10 +116,11 @@ struct column_table {
 	uint64_t asked;             /* and was asked for in this block */
 	/* For whoever reads the skeleton, all zero in the beginning. */
 	uint64_t fitting;           /* check_announced when the template was seen to fit */
-	uint32_t counted;           /* records so far */
-	uint32_t given;             /* the same */
+	uint32_t counted;           /* records in the Sets that were checked */
+	uint32_t given;             /* and in those that were read */
+	/* columns_unpack's own. */
 	size_t row;                 /* octets of a record */
-	size_t next_row;            /* of columns_unpack */
+	size_t next_row;
 	struct column *column;
 };
 
