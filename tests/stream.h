@@ -64,6 +64,13 @@ stream_address(union address *address, GRand *rand, uint8_t family)
 		address->word[i] = g_rand_int(rand);
 }
 
+/* In an archive, flows of one kind alone are in the order they were added: a number below eight. */
+static inline unsigned
+stream_kind(const struct flow *flow)
+{
+	return (flow->family == 6) << 2 | (flow->protocol == 1 || flow->protocol == 58) << 1 | (flow->translation != 0);
+}
+
 /* The nth flow of a row in time; every kind of flow there is a template for. */
 static inline struct flow
 stream_flow(GRand *rand, unsigned n)

@@ -25,6 +25,7 @@ begin(enum wire_protocol protocol, size_t limit)
 	batch.boot = boot;
 	batch.limit = limit;
 	batch.octets = batch_octets;
+	batch.scratch = NULL;
 	batch.capacity = sizeof batch_octets;
 	batch_restart(&batch);
 }

@@ -13,8 +13,9 @@
 #include "allocations.h"
 #include "suite.h"
 
-enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, FLOW_TEMPLATES = 510, PEERS = 40 };
+enum { DOMAIN = 0x64400001, ENTERPRISE = 32473, PEERS = 40 };
 enum { COMMON = 137, FLOW_ID = 148, ABOUT = 3 };
+enum { FIRST_TEMPLATE = 256, TEMPLATES = 300 };
 
 /* Strings of a record about the initiator, the responder, the policy. */
 static const unsigned strings_of[ABOUT] = { 9, 8, 1 };
@@ -71,10 +72,17 @@ struct reader {
 	unsigned largest_message;
 	uint64_t flows;             /* all of them */
 	uint64_t told[ABOUT];       /* properties */
-	uint64_t last;              /* number that was told */
+	uint64_t last;              /* largest number that was told */
+	bool templates;             /* the message before has some: those of a block may need several */
+	bool ungrouped;             /* all records are to stand in the order they were added */
+	unsigned unsorted;          /* Sets with an id not above that of the one before */
+	uint64_t flows_before, last_before;     /* this message */
+	uint64_t next;              /* above all flows so far */
+	uint64_t properties_here;   /* in this message */
 	unsigned interfaces, domains, types, gaps;
 	uint32_t sequence[2];
-	uint16_t length[16], common[16][ABOUT], flow_id[16];    /* of template 510 and following: octets, and where */
+	uint16_t length[TEMPLATES], common[TEMPLATES][ABOUT], flow_id[TEMPLATES];   /* octets, and where */
+	uint64_t next_of[TEMPLATES];            /* the same as next, of one template */
 	GHashTable *strings;        /* char **, by number */
 	uint64_t mark;
 };
@@ -89,13 +97,13 @@ number(const uint8_t *at, unsigned octets)
 	return value;
 }
 
-static void
+static const uint8_t *
 read_template(struct reader *reader, const uint8_t *at)
 {
-	const unsigned id = number(at, 2), n = number(at + 2, 2), i = id - FLOW_TEMPLATES;
+	const unsigned id = number(at, 2), n = number(at + 2, 2), i = id - FIRST_TEMPLATE;
 	unsigned length = 0, commons = 0;
 
-	CU_ASSERT_FATAL(i < 16);
+	CU_ASSERT_FATAL(i < TEMPLATES);
 	at += 4;
 	for (unsigned field = 0; field < n; field++, at += 4) {
 		if (number(at, 2) == COMMON)
@@ -108,6 +116,7 @@ read_template(struct reader *reader, const uint8_t *at)
 	}
 	CU_ASSERT_EQUAL(commons, ABOUT);
 	reader->length[i] = length;
+	return at;
 }
 
 static const uint8_t *
@@ -116,7 +125,11 @@ read_properties(struct reader *reader, unsigned about, const uint8_t *at)
 	char **strings = g_new0(char *, strings_of[about] + 1);
 	const uint64_t id = number(at, 4);
 
-	CU_ASSERT_EQUAL(id, ++reader->last);
+	if (reader->ungrouped)
+		CU_ASSERT_EQUAL(id, reader->last + 1);
+	CU_ASSERT(id > reader->last_before && !g_hash_table_contains(reader->strings, GSIZE_TO_POINTER(id)));
+	reader->last = MAX(reader->last, id);
+	reader->properties_here++;
 	at += 4;
 	for (unsigned i = 0; i < strings_of[about]; i++) {
 		const unsigned octets = *at < 255 ? *at : number(at + 1, 2);
@@ -168,7 +181,12 @@ read_flow(struct reader *reader, unsigned template, const uint8_t *at)
 	const struct flow flow = flow_of(id);
 	const uint32_t which[ABOUT] = { flow.initiator, flow.responder, flow.policy };
 
-	CU_ASSERT_EQUAL_FATAL(id, reader->flows);
+	/* Of one template they come in the order they were added: see end_message. */
+	CU_ASSERT_FATAL(id >= reader->flows_before && id >= reader->next_of[template]);
+	if (reader->ungrouped)
+		CU_ASSERT_EQUAL_FATAL(id, reader->flows);
+	reader->next_of[template] = id + 1;
+	reader->next = MAX(reader->next, id + 1);
 	reader->flows++;
 	reader->in_block++;
 	for (unsigned about = 0; about < ABOUT; about++) {
@@ -197,19 +215,20 @@ read_set(struct reader *reader, const uint8_t *at, unsigned records)
 	const unsigned id = number(at, 2);
 	const uint8_t *end = at + number(at + 2, 2);
 
-	for (at += 4; at < end; records++)
+	at += 4;
+	for (; at < end; records++)
 		if (id == 2) {
-			read_template(reader, at);
+			CU_ASSERT_PTR_EQUAL(read_template(reader, at), end);
 			return records;
 		} else if (id == 3) {
 			return records;
 		} else if (id >= OPTIONS_INITIATOR && id <= OPTIONS_POLICY) {
 			at = read_properties(reader, id - OPTIONS_INITIATOR, at);
-		} else if (id >= FLOW_TEMPLATES) {
-			CU_ASSERT_FATAL(reader->length[id - FLOW_TEMPLATES] > 0);
+		} else if (id < OPTIONS_INITIATOR || id > OPTIONS_WHO_V6) {
+			CU_ASSERT_FATAL(id >= FIRST_TEMPLATE && reader->length[id - FIRST_TEMPLATE] > 0);
 			CU_ASSERT(reader->interfaces && reader->domains && reader->types);
-			read_flow(reader, id - FLOW_TEMPLATES, at);
-			at += reader->length[id - FLOW_TEMPLATES];
+			read_flow(reader, id - FIRST_TEMPLATE, at);
+			at += reader->length[id - FIRST_TEMPLATE];
 		} else if (id == OPTIONS_INTERFACES) {
 			reader->interfaces++;
 			at += 40;
@@ -229,21 +248,45 @@ read_set(struct reader *reader, const uint8_t *at, unsigned records)
 }
 
 static void
+begin_message(struct reader *reader)
+{
+	reader->flows_before = reader->flows;
+	reader->last_before = reader->last;
+	reader->properties_here = 0;
+}
+
+/* As many as there are numbers, and none twice: exactly those that were next. */
+static void
+end_message(const struct reader *reader)
+{
+	CU_ASSERT_EQUAL(reader->next, reader->flows);
+	CU_ASSERT_EQUAL(reader->last, reader->last_before + reader->properties_here);
+}
+
+static void
 read_message(struct reader *reader, const uint8_t *octets, size_t length)
 {
 	uint32_t *sequence = &reader->sequence[number(octets + 12, 4) == DOMAIN];
-	unsigned records = 0;
+	unsigned records = 0, last = 0;
 
 	CU_ASSERT_EQUAL(number(octets, 2), 10);
 	CU_ASSERT_EQUAL(number(octets + 2, 2), length);
 	CU_ASSERT_EQUAL(number(octets + 8, 4), *sequence);
-	if (number(octets + 16, 2) == 2)
+	if (number(octets + 16, 2) == 2 && !reader->templates)
 		begin_block(reader);
+	reader->templates = number(octets + 16, 2) == 2;
 	reader->block_octets += length;
 	reader->largest_block = MAX(reader->largest_block, reader->block_octets);
 	reader->largest_message = MAX(reader->largest_message, length);
-	for (size_t at = 16; at < length; at += number(octets + at + 2, 2))
+	begin_message(reader);
+	for (size_t at = 16; at < length; at += number(octets + at + 2, 2)) {
 		records = read_set(reader, octets + at, records);
+		reader->unsorted += last >= FIRST_TEMPLATE && number(octets + at, 2) <= last;
+		last = number(octets + at, 2);
+	}
+	end_message(reader);
+	if (!reader->ungrouped)
+		CU_ASSERT_EQUAL(reader->unsorted, 0);
 	*sequence += records;
 }
 
@@ -464,6 +507,8 @@ test_no_allocation(void)
 
 /* ---- libfixbuf ---- */
 
+enum { FIXBUF_FLOWS = 2000 };
+
 struct __attribute__((packed)) fixbuf_common {
 	uint64_t commonPropertiesId;
 	fbVarfield_t userName;
@@ -498,16 +543,18 @@ check_common(fBuf_t *buffer, GHashTable *users)
 }
 
 static void
-check_flow(fBuf_t *buffer, GHashTable *users, uint64_t expected)
+check_flow(fBuf_t *buffer, GHashTable *users, bool *seen)
 {
 	struct fixbuf_flow flow = { 0 };
 	size_t length = sizeof flow;
-	const struct flow sent = flow_of(expected);
 	GError *error = NULL;
 
 	CU_ASSERT_TRUE_FATAL(fBufSetInternalTemplate(buffer, 901, &error));
 	CU_ASSERT_TRUE_FATAL(fBufNext(buffer, (uint8_t *)&flow, &length, &error));
-	CU_ASSERT_EQUAL(flow.flowId, expected);
+	CU_ASSERT_FATAL(flow.flowId < FIXBUF_FLOWS && !seen[flow.flowId]);
+	seen[flow.flowId] = true;
+	const struct flow sent = flow_of(flow.flowId);
+	CU_ASSERT_EQUAL(flow.commonPropertiesId == 0, sent.initiator == 0);
 	if (!flow.commonPropertiesId)
 		return;
 	const char *user = g_hash_table_lookup(users, GSIZE_TO_POINTER(flow.commonPropertiesId));
@@ -539,12 +586,12 @@ test_fixbuf(void)
 	g_autoptr(GHashTable) users = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, g_free);
 	FILE *file = tmpfile();
 	struct blocks *blocks = archive_file_blocks(file, DOMAIN, 50000);
-	const unsigned flows = 2000;
+	bool seen[FIXBUF_FLOWS] = { false };
 	GError *error = NULL;
 	uint64_t n = 0;
 
 	blocks_tell(blocks, "router-a", interfaces, G_N_ELEMENTS(interfaces));
-	for (unsigned i = 0; i < flows; i++) {
+	for (unsigned i = 0; i < FIXBUF_FLOWS; i++) {
 		const struct flow flow = flow_of(i);
 		blocks_flow(blocks, &flow, &names, 0);
 	}
@@ -560,17 +607,19 @@ test_fixbuf(void)
 	fBufSetAutomaticMode(buffer, FALSE);
 	while (fBufNextMessage(buffer, &error)) {
 		for (uint16_t id; fBufNextCollectionTemplate(buffer, &id, &error);)
-			if (id >= FLOW_TEMPLATES)
-				check_flow(buffer, users, n++);
-			else if (id == OPTIONS_INITIATOR)
+			if (id > OPTIONS_WHO_V6) {
+				check_flow(buffer, users, seen);
+				n++;
+			} else if (id == OPTIONS_INITIATOR) {
 				check_common(buffer, users);
-			else
+			} else {
 				skip_record(buffer);
+			}
 		g_clear_error(&error);
 	}
 	CU_ASSERT_TRUE(g_error_matches(error, FB_ERROR_DOMAIN, FB_ERROR_EOF));
 	g_clear_error(&error);
-	CU_ASSERT_EQUAL(n, flows);
+	CU_ASSERT_EQUAL(n, FIXBUF_FLOWS);
 	fBufFree(buffer);
 	fbInfoModelFree(model);
 	fclose(file);
@@ -578,24 +627,78 @@ test_fixbuf(void)
 
 /* ---- set-up ---- */
 
+static struct encoder *
+encoder_of(const struct template_file *file, unsigned size)
+{
+	const struct encoder_options options = { .records = TRAIT_BIFLOW, .enterprise = ENTERPRISE, .domain = DOMAIN,
+	                                         .message_size = size, .properties = true };
+	struct encoder *encoder = encoder_new(file, &options, NULL);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(encoder);
+	CU_ASSERT_TRUE(encoder_begin_block(encoder));
+	CU_ASSERT_TRUE(encoder_add_domain_name(encoder, "router-a"));
+	CU_ASSERT_TRUE(encoder_add_interface(encoder, &interfaces[0]));
+	return encoder;
+}
+
+static void
+read_encoded(struct encoder *encoder, struct reader *reader, unsigned flows)
+{
+	const struct message *messages;
+
+	for (unsigned i = 0; i < flows; i++) {
+		const struct flow flow = flow_of(i);
+		while (!encoder_add_flow(encoder, &flow, &names)) {
+			const size_t n = encoder_take(encoder, 1, false, &messages);
+			CU_ASSERT_FATAL(n > 0);
+			sink(messages, n, reader);
+		}
+	}
+	const size_t n = encoder_take(encoder, 1, true, &messages);
+	sink(messages, n, reader);
+	CU_ASSERT_EQUAL(reader->flows, flows);
+}
+
 /* Whatever the size of messages, one that refuses a flow has some to be taken. */
 static void
 test_any_size(void)
 {
 	g_autoptr(template_file_t) file = template_file_load(SOURCE_DIR "/templates/archive.template", NULL);
-	const struct message *messages;
 
 	for (unsigned size = 1000; size <= 33000; size += 200) {
-		const struct encoder_options options = { .records = TRAIT_BIFLOW, .enterprise = ENTERPRISE, .domain = DOMAIN,
-		                                         .message_size = size, .properties = true };
-		g_autoptr(encoder_t) encoder = encoder_new(file, &options, NULL);
-		CU_ASSERT_PTR_NOT_NULL_FATAL(encoder);
-		CU_ASSERT_TRUE(encoder_begin_block(encoder));
-		for (unsigned i = 0; i < 1000; i++) {
-			const struct flow flow = flow_of(i);
-			while (!encoder_add_flow(encoder, &flow, &names))
-				CU_ASSERT_FATAL(encoder_take(encoder, 1, false, &messages) > 0);
-		}
+		struct reader *reader = reader_new();
+		g_autoptr(encoder_t) encoder = encoder_of(file, size);
+		read_encoded(encoder, reader, 1000);
+		CU_ASSERT_TRUE(reader->largest_message <= size);
+		reader_free(reader);
+	}
+}
+
+/* Flows with an id below those of what they refer to: whatever it is, that stands before them. */
+static void
+test_low_ids(void)
+{
+	static const struct {
+		const char *from, *to;
+		bool ungrouped;
+	} rows[] = {
+		{ "template 51", "template 26", true }, { "template 518", "template 271", true },
+		{ "template 510", "template 256", true }, { "template 510", "template 288", false },
+	};
+	g_autofree char *archive = NULL;
+
+	CU_ASSERT_TRUE_FATAL(g_file_get_contents(SOURCE_DIR "/templates/archive.template", &archive, NULL, NULL));
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_auto(GStrv) parts = g_strsplit(archive, rows[i].from, -1);
+		g_autofree char *other = g_strjoinv(rows[i].to, parts);
+		g_autoptr(template_file_t) file = template_file_parse("other", other, strlen(other), NULL);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+		struct reader *reader = reader_new();
+		reader->ungrouped = rows[i].ungrouped;
+		g_autoptr(encoder_t) encoder = encoder_of(file, 20000);
+		read_encoded(encoder, reader, 5000);
+		CU_ASSERT_EQUAL(reader->unsorted > 1000, rows[i].ungrouped);
+		reader_free(reader);
 	}
 }
 
@@ -634,6 +737,7 @@ main(void)
 		{ "no allocation", test_no_allocation },
 		{ "libfixbuf reads them", test_fixbuf },
 		{ "messages of any size", test_any_size },
+		{ "ids below those of properties", test_low_ids },
 		{ "templates that do not fit", test_refused },
 		CU_TEST_INFO_NULL,
 	};

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "encode/cursor.h"
+#include "encode/group.h"
 
 enum {
-	HEADER_IPFIX = 16,
 	HEADER_NETFLOW9 = 20,
 	PADDING_NETFLOW9 = 4,
 };
@@ -57,7 +57,10 @@ batch_end_message(struct batch *batch)
 	if (!batch->open)
 		return;
 	batch_end_set(batch);
-	batch->slot[batch->n_closed].length = batch->at - batch->slot[batch->n_closed].start;
+	const uint32_t start = batch->slot[batch->n_closed].start;
+	if (batch->scratch)
+		batch->at = start + group_sets(batch->octets + start, batch->at - start, batch->scratch);
+	batch->slot[batch->n_closed].length = batch->at - start;
 	batch->n_closed++;
 	batch->open = false;
 }

@@ -14,7 +14,11 @@
  *
  * Flow records travel in the configured Observation Domain. Everything else, options data that is, travels in domain 0
  * (RFC 7011 section 3.1), with Templates and Sequence Numbers of its own: a collector in use counts only flow records
- * and takes options data among them for lost flows. */
+ * and takes options data among them for lost flows.
+ *
+ * Records stand in the order in which they came, a Set for each run of one id. Where that is asked for (scratch; IPFIX
+ * alone), a message of data that ends has one Set of each id instead, see encode/group.h: ids then decide what comes
+ * first. */
 
 enum stream {
 	STREAM_FLOWS,
@@ -25,6 +29,7 @@ enum stream {
 enum {
 	BATCH_MESSAGES = 64,        /* as many segments as one UDP_SEGMENT send takes */
 	BATCH_OCTETS = 65536,       /* as large as one such send, for messages of a quarter of it at most */
+	HEADER_IPFIX = 16,
 	SET_HEADER = 4,
 	SET_TEMPLATES_IPFIX = 2,
 	SET_OPTIONS_TEMPLATES_IPFIX = 3,
@@ -62,6 +67,7 @@ struct batch {
 
 	struct message message[BATCH_MESSAGES];
 	uint8_t *octets;            /* the owner's */
+	uint8_t *scratch;           /* the owner's, limit octets: a message that ends has its Sets joined; or NULL */
 };
 
 /* Begins a session: nothing inside, sequences at zero. */

@@ -13,6 +13,7 @@
 /* Flows as octets of a file (RFC 5655): messages in blocks, each of which can be read alone. A block begins with the
  * templates, then says what OWN elements and interfaces are called and what the Observation Domain is; names of peers
  * and policies come when the first flow needs them. A block begins with its first flow, so that there is none without.
+ * In a message flows stand by template, and those of one in the order they were added: see encoder_add_flow.
  *
  * Where the octets go may be full: then nothing is taken, and what was not taken is to be given again. Nothing is
  * allocated after blocks_new. */

@@ -174,18 +174,32 @@ take_properties(struct encoder *encoder, const struct template_file *file, GErro
 	return true;
 }
 
-/* Large messages are those of files, where a block begins with several. */
+/* Large messages are those of files, where a block begins with several. Behind them is room to group one. */
 static bool
 make_room(struct encoder *encoder, size_t message_size, GError **error)
 {
 	const bool small = message_size <= BATCH_OCTETS / messages_most(encoder);
+	const size_t capacity = small ? BATCH_OCTETS : 8 * message_size;
+	const size_t octets = capacity + (encoder->options.properties ? capacity / messages_most(encoder) : 0);
 
-	encoder->batch.capacity = small ? BATCH_OCTETS : 8 * message_size;
-	encoder->batch.octets = malloc(encoder->batch.capacity);
+	encoder->batch.capacity = capacity;
+	encoder->batch.octets = malloc(octets);
 	if (!encoder->batch.octets)
-		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for messages",
-		            encoder->batch.capacity);
+		g_set_error(error, PEERFLOW_ERROR, EX_OSERR, "out of memory: %zu octets for messages", octets);
 	return encoder->batch.octets != NULL;
+}
+
+/* In ascending order of id a record of common properties must still stand before the flows that refer to it. */
+static bool
+may_group(const struct encoder *encoder)
+{
+	if (!encoder->properties || encoder->batch.protocol != WIRE_IPFIX)
+		return false;
+	for (unsigned kind = 0; kind < KINDS; kind++)
+		for (unsigned about = 0; about < PROPERTIES_KINDS; about++)
+			if (encoder->template[kind].id <= encoder->template[KINDS + about].id)
+				return false;
+	return true;
 }
 
 struct encoder *
@@ -204,6 +218,8 @@ encoder_new(const struct template_file *file, const struct encoder_options *opti
 	if (!make_room(encoder, options->message_size, error) || !take_templates(encoder, file, error)
 	    || !take_properties(encoder, file, error))
 		return NULL;
+	if (may_group(encoder))
+		encoder->batch.scratch = encoder->batch.octets + encoder->batch.capacity;
 	encoder->template_octets += options_template_octets();
 	encoder->type_octets = options_type_octets(encoder->template, TEMPLATES);
 	if (encoder->has_own && !options->enterprise) {

@@ -74,7 +74,12 @@ bool encoder_set_message_size(struct encoder *encoder, size_t octets);
 bool encoder_add_flow(struct encoder *encoder, const struct flow *flow, const struct names *names);
 
 /* With properties, a flow has the numbers of records that stand before it in the same Observation Domain and say all
- * strings of fields.def about it: who was at either end, and the policy. Number zero has none: nothing is known. */
+ * strings of fields.def about it: who was at either end, and the policy. Number zero has none: nothing is known.
+ *
+ * With them, too, each message of data has one Set of each id, in ascending order of id, and in it the records in
+ * the order they were added: flows of one template stand together. A file whose flows have ids below those of the
+ * properties (275 to 277) would then have a flow before what it refers to, so its messages have all in the order it
+ * was added. */
 
 /* Begins a part of a file that can be read alone: a message that begins with the templates, the types of OWN elements,
  * and from here on properties are told anew and numbered from one. */

@@ -96,6 +96,7 @@ class Reading:
                 self.templates, self.common = {}, {}
             assert sequence == self.sequence[domain], f"sequence at octet {at}"
             yield from self._sets(at + 16, at + length, domain)
+            assert max(self.common, default=0) == len(self.common), "numbers of properties count from one"
             at += length
 
     def _sets(self, at, end, domain):
@@ -136,7 +137,7 @@ class Reading:
     def _strings(self, at, end, domain, count):
         while at < end:
             number, = struct.unpack_from("!I", self.octets, at)
-            assert number == len(self.common) + 1, "numbers of properties count from one"
+            assert number not in self.common, "a number of properties has one meaning"
             at += 4
             strings = []
             for _ in range(count):
