@@ -693,6 +693,16 @@ read_indexed(struct block_reader *reader, struct index *index)
 		reader->statistics.files_skipped++;
 }
 
+/* Does it know of the times of all flows? */
+static bool
+tells_times(const struct index *index)
+{
+	for (size_t i = 0; i < index_blocks(index); i++)
+		if (!index_block(index, i)->first || index_block(index, i)->last == UINT64_MAX)
+			return false;
+	return true;
+}
+
 static void
 read_packed(struct block_reader *reader)
 {
@@ -700,7 +710,7 @@ read_packed(struct block_reader *reader)
 	g_autoptr(index_t) index = index_read(reader->fd, &error);
 
 	if (index) {
-		reader->indexed = true;
+		reader->indexed = tells_times(index);
 		read_indexed(reader, index);
 		return;
 	}

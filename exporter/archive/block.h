@@ -28,8 +28,8 @@ struct block {
 	uint64_t frame;             /* of packed ones: where it is in the file, of which offset counts */
 	uint64_t offset;            /* of its first octet */
 	struct columns *columns;    /* the messages are the skeleton of these; NULL: they are whole */
-	bool indexed;               /* so_far knows of the times of its flows, and records how many it has */
-	uint64_t records;
+	bool indexed;               /* so_far knows of the times of all flows of the file */
+	uint64_t records;           /* flows it is said to have; zero: nobody says */
 	const uint8_t *octets;
 	size_t n;
 	char *text;

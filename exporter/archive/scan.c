@@ -143,28 +143,33 @@ open_foreign(struct scan *scan)
 	tell_trouble(scan, text);
 }
 
-static void
-tell_block(struct scan *scan, const char *what)
-{
-	const struct block *block = scan->block;
-	g_autofree char *frame = g_strdup_printf("frame at octet %" G_GUINT64_FORMAT ": ", block->frame);
-	g_autofree char *text = g_strdup_printf("%s: %s%s", block->name, block->packed ? frame : "", what);
-
-	tell_trouble(scan, text);
-	decoder_forget(scan->decoder);
-}
-
-/* Behind something that makes no sense nobody knows which records of columns are whose. */
-static void
+/* Behind something that makes no sense nobody knows which records of columns are whose: the rest of the block is lost,
+ * so many flows. */
+static uint64_t
 leave_columns(struct scan *scan)
 {
 	const struct block *block = scan->block;
 
+	if (!block->columns)
+		return 0;
 	scan->at = block->octets + block->n;
-	if (block->records <= scan->passed)
-		return;
-	g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT " flows are lost", block->records - scan->passed);
-	tell_block(scan, text);
+	return block->records > scan->passed ? block->records - scan->passed : 0;
+}
+
+static void
+tell_block(struct scan *scan, const char *what)
+{
+	const struct block *block = scan->block;
+	const uint64_t lost = leave_columns(scan);
+	g_autoptr(GString) text = g_string_new(block->name);
+
+	if (block->packed)
+		g_string_append_printf(text, ": frame at octet %" G_GUINT64_FORMAT, block->frame);
+	g_string_append_printf(text, ": %s", what);
+	if (lost)
+		g_string_append_printf(text, ": %" G_GUINT64_FORMAT " flows are lost", lost);
+	tell_trouble(scan, text->str);
+	decoder_forget(scan->decoder);
 }
 
 static void
@@ -191,8 +196,6 @@ next_message(struct scan *scan)
 		if (decoder_message(scan->decoder, message, octets, &error))
 			return true;
 		tell_message(scan, message, error->message);
-		if (block->columns)
-			leave_columns(scan);
 	}
 	return false;
 }
@@ -202,10 +205,8 @@ end_message(struct scan *scan)
 {
 	g_autoptr(GError) error = NULL;
 
-	if (decoder_is_whole(scan->decoder, &error))
-		return;
-	tell_block(scan, error->message);
-	leave_columns(scan);
+	if (!decoder_is_whole(scan->decoder, &error))
+		tell_block(scan, error->message);
 }
 
 /* The next flow of the block that is wanted. */
