@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Whatever a block holds, out of columns comes what went in, octet for octet; and out of damaged ones that or nothing. */
+/* Whatever a block holds, out of columns comes what went in, octet for octet; out of damaged ones that or nothing. */
 
 #include "archive/columns.h"
 

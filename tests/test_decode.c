@@ -165,8 +165,8 @@ test_same_as_encoded(void)
 	check_encoded("archive");
 }
 
-/* What is said of a part that was not spared. Whether there was translation may depend on what was; where there was none
- * the reply's tuple is of no account. */
+/* What is said of a part that was not spared. Whether there was translation may depend on what was; where there was
+ * none the reply's tuple is of no account. */
 static bool
 sees_same(const struct flow *seen, const struct flow *whole, unsigned parts)
 {

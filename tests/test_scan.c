@@ -6,7 +6,9 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "archive/columns.h"
 #include "archive/index.h"
+#include "archive/pack.h"
 #include "archive/scan.h"
 #include "stream.h"
 
@@ -67,11 +69,43 @@ add_frame(GByteArray *out, const uint8_t *octets, size_t n)
 	ZSTD_freeCCtx(zstd);
 }
 
-/* A frame for each block, and an index. */
-static void
-write_packed(const char *name, const GByteArray *octets)
+/* In which way files are packed; most tests are of either. */
+static enum pack_how how;
+
+static const char *
+suffix(void)
 {
-	g_autoptr(GByteArray) out = g_byte_array_new();
+	return how == PACK_COLUMNS ? ".columns" : ".zst";
+}
+
+static char *
+packed_name(unsigned number)
+{
+	return g_strdup_printf("flows-20261122T140000Z-%06u.ipfix%s", number, suffix());
+}
+
+static void
+add_columns(GByteArray *out, const uint8_t *octets, size_t n)
+{
+	g_autoptr(columns_packer_t) packer = columns_packer_new();
+
+	CU_ASSERT_TRUE_FATAL(columns_pack(packer, octets, n, out, NULL));
+}
+
+static void
+add_block(GByteArray *out, const uint8_t *octets, size_t n)
+{
+	if (how == PACK_COLUMNS)
+		add_columns(out, octets, n);
+	else
+		add_frame(out, octets, n);
+}
+
+/* A frame or columns for each block, and an index. */
+static GByteArray *
+packed_octets(const GByteArray *octets)
+{
+	GByteArray *out = g_byte_array_new();
 	g_autoptr(index_maker_t) maker = index_maker_new();
 	size_t begin = 0, length;
 
@@ -81,12 +115,35 @@ write_packed(const char *name, const GByteArray *octets)
 		const size_t next = at + length, had = out->len;
 		if (next < octets->len && !begins_block(octets->data + next))
 			continue;
-		add_frame(out, octets->data + begin, next - begin);
+		add_block(out, octets->data + begin, next - begin);
 		index_end_block(maker, had, out->len - had, next - begin);
 		begin = next;
 	}
 	index_print(maker, out->len, out);
+	return out;
+}
+
+static void
+write_packed(const char *name, const GByteArray *octets)
+{
+	g_autoptr(GByteArray) out = packed_octets(octets);
+
 	write_file(name, out->data, out->len);
+}
+
+static void
+write_numbered(unsigned number, const GByteArray *octets)
+{
+	g_autofree char *name = packed_name(number);
+
+	write_packed(name, octets);
+}
+
+static void
+both_ways(void (*test)(void))
+{
+	for (how = 0; how < PACK_HOWS; how++)
+		test();
 }
 
 /* What a scan gave. */
@@ -96,6 +153,7 @@ struct result {
 	unsigned gaps;
 	unsigned troubles;
 	char trouble[256];          /* the last */
+	unsigned lost;              /* flows that troubles speak of */
 	struct scan_statistics statistics;
 };
 
@@ -104,6 +162,11 @@ take_trouble(const char *text, void *data)
 {
 	struct result *result = data;
 
+	const char *end = strstr(text, " flows are lost"), *number = end;
+
+	while (number && number > text && g_ascii_isdigit(number[-1]))
+		number--;
+	result->lost += number ? strtoul(number, NULL, 10) : 0;
 	result->troubles++;
 	g_strlcpy(result->trouble, text, sizeof result->trouble);
 }
@@ -140,14 +203,34 @@ all_flows(void)
 	return flows;
 }
 
+/* But for what is counted anew by each reader, and what full.template has no word for. */
+static bool
+same_flow(struct flow flow, const struct flow *read)
+{
+	flow.initiator = read->initiator;
+	flow.responder = read->responder;
+	flow.policy = read->policy;
+	memcpy(flow.properties, read->properties, sizeof flow.properties);
+	flow.reply.biflow_direction = 0;
+	if (!read->original.icmp_id)
+		flow.original.icmp_id = flow.reply.icmp_id = 0;
+	return memcmp(&flow, read, sizeof flow) == 0;
+}
+
+static const struct flow *
+flow_of(const struct scan_record *record)
+{
+	const uint64_t n = (record->flow.start - stream_start) / 100;
+
+	return &all_flows()[MIN(n, 5 * FLOWS - 1)];
+}
+
 static bool
 is_right(const struct scan_record *record)
 {
-	const uint64_t n = (record->flow.start - stream_start) / 100;
-	const struct flow *flow = &all_flows()[MIN(n, 5 * FLOWS - 1)];
+	const struct flow *flow = flow_of(record);
 
-	return flow->flow_id == record->flow.flow_id && flow->reply.octets == record->flow.reply.octets &&
-	       flow->stop == record->flow.stop && same_word(record->names, record->flow.initiator, flow->initiator) &&
+	return same_flow(*flow, &record->flow) && same_word(record->names, record->flow.initiator, flow->initiator) &&
 	       same_word(record->names, record->flow.responder, flow->responder) &&
 	       g_strcmp0(record->domain_name, "router-a") == 0 && g_strcmp0(record->egress, "wt0") == 0;
 }
@@ -194,10 +277,13 @@ test_directory(void)
 
 	make_directory();
 	single = path_of(NAME(2));
-	write_packed(NAME(1) ".zst", one);
-	write_packed(NAME(2) ".zst", two);
+	write_numbered(1, one);
+	how = PACK_HOWS - 1 - how;      /* both kinds may be in a directory */
+	write_numbered(2, two);
+	how = PACK_HOWS - 1 - how;
 	write_file(NAME(2), two->data, two->len);
 	write_file(NAME(2) ".zst.part", two->data, 100);
+	write_file(NAME(2) ".columns.part", two->data, 100);
 	write_file(NAME(3) ".part", three->data, three->len - 11);
 	write_file("chain", "1\n", 2);
 	const struct result all = scan_all(NULL);
@@ -238,7 +324,7 @@ test_wanted(void)
 	g_autoptr(GByteArray) octets = stream_archive(4000, 0, FLOWS, SEED);
 
 	make_directory();
-	write_packed(NAME(1) ".zst", octets);
+	write_numbered(1, octets);
 	const struct result late = scan_with((struct scan_options){ .last = UINT64_MAX, .wanted = is_late }, NULL);
 	CU_ASSERT_EQUAL(late.flows, FLOWS - 200);
 	const struct result counted = scan_with((struct scan_options){ .last = UINT64_MAX, .wanted = is_late, .bare = true,
@@ -263,8 +349,7 @@ test_index(void)
 	make_directory();
 	for (unsigned i = 0; i < 4; i++) {
 		g_autoptr(GByteArray) file = stream_archive(1 << 20, i * FLOWS, FLOWS, SEED);
-		g_autofree char *name = g_strdup_printf("flows-20261122T140000Z-%06u.ipfix.zst", i);
-		write_packed(name, file);
+		write_numbered(i, file);
 	}
 	const struct result in_time = scan_with((struct scan_options){ .first = 0, .last = stream_start + 100 }, NULL);
 	CU_ASSERT_EQUAL(in_time.flows, 2);
@@ -298,7 +383,7 @@ test_gaps(void)
 	struct scan_record record;
 
 	make_directory();
-	write_packed(NAME(1) ".zst", octets);
+	write_numbered(1, octets);
 	const struct result wanted = scan_with(deaf, NULL);
 	CU_ASSERT_EQUAL(wanted.gaps, 1);
 	CU_ASSERT_EQUAL(wanted.flows, 0);
@@ -346,23 +431,20 @@ test_damaged_packed(void)
 {
 	enum { BLOCKS = 3 };
 	g_autoptr(GByteArray) all = g_byte_array_new();
-	g_autofree char *path = NULL, *octets = NULL;
+	g_autofree char *name = packed_name(1), *path = NULL;
 	unsigned intact = 0;
-	gsize n;
 
 	make_directory();
-	path = path_of(NAME(1) ".zst");
+	path = path_of(name);
 	for (unsigned i = 0; i < BLOCKS; i++) {
 		g_autoptr(GByteArray) block = stream_archive(8 << 20, i * FLOWS, FLOWS, SEED);
-		add_frame(all, block->data, block->len);
+		add_block(all, block->data, block->len);
 	}
-	write_file(NAME(1) ".zst", all->data, all->len);
-	g_assert_true(g_file_get_contents(path, &octets, &n, NULL));
-	for (size_t i = 0; i < n; i += 1 + n / 400) {
-		octets[i] ^= 0x10;
-		write_file(NAME(1) ".zst", octets, n);
+	for (size_t i = 0; i < all->len; i += 1 + all->len / 400) {
+		all->data[i] ^= 0x10;
+		write_file(name, all->data, all->len);
 		const struct result result = scan_all(path);
-		octets[i] ^= 0x10;
+		all->data[i] ^= 0x10;
 		CU_ASSERT_EQUAL(result.wrong, 0);
 		CU_ASSERT(result.flows >= (BLOCKS - 1) * FLOWS);
 		CU_ASSERT(result.troubles > 0);
@@ -376,20 +458,18 @@ test_damaged_packed(void)
 static void
 test_damaged_index(void)
 {
-	g_autoptr(GByteArray) one = stream_archive(1 << 20, 0, FLOWS, SEED);
-	g_autofree char *path = NULL, *octets = NULL;
+	g_autoptr(GByteArray) one = stream_archive(1 << 20, 0, FLOWS, SEED), packed = packed_octets(one);
+	g_autofree char *name = packed_name(1), *path = NULL;
+	const size_t n = packed->len;
 	unsigned told = 0, tries = 0;
-	gsize n;
 
 	make_directory();
-	path = path_of(NAME(1) ".zst");
-	write_packed(NAME(1) ".zst", one);
-	g_assert_true(g_file_get_contents(path, &octets, &n, NULL));
+	path = path_of(name);
 	for (size_t i = 0; i < n; i += 1 + n / 300, tries++) {
-		octets[i] ^= 0x10;
-		write_file(NAME(1) ".zst", octets, n);
+		packed->data[i] ^= 0x10;
+		write_file(name, packed->data, n);
 		const struct result result = scan_all(path);
-		octets[i] ^= 0x10;
+		packed->data[i] ^= 0x10;
 		CU_ASSERT_EQUAL(result.wrong, 0);
 		CU_ASSERT(result.flows == FLOWS || result.troubles);
 		told += result.troubles > 0;
@@ -397,11 +477,295 @@ test_damaged_index(void)
 	CU_ASSERT(told > tries / 2);
 	/* Cut anywhere. */
 	for (size_t i = 0; i < n; i += 1 + n / 60) {
-		write_file(NAME(1) ".zst", octets, i);
+		write_file(name, packed->data, i);
 		const struct result result = scan_all(path);
 		CU_ASSERT_EQUAL(result.wrong, 0);
 		CU_ASSERT(result.troubles);
 	}
+	remove_directory();
+}
+
+/* Small files in columns */
+
+enum { FEW = 24 };
+
+/* In three blocks. */
+static GByteArray *
+few_flows(void)
+{
+	GByteArray *all = g_byte_array_new();
+
+	for (unsigned i = 0; i < 3; i++) {
+		g_autoptr(GByteArray) block = stream_archive(1 << 20, i * FEW / 3, FEW / 3, SEED);
+		g_byte_array_append(all, block->data, block->len);
+	}
+	return all;
+}
+
+/* An octet is another one: each flow that is not given is told as lost. */
+static void
+test_any_octet(void)
+{
+	g_autoptr(GByteArray) plain = few_flows(), packed = NULL;
+	g_autofree char *name = NULL, *path = NULL;
+	unsigned wrong = 0, untold = 0, partly = 0;
+
+	how = PACK_COLUMNS;
+	packed = packed_octets(plain);
+	name = packed_name(1);
+	make_directory();
+	path = path_of(name);
+	write_file(name, packed->data, packed->len);
+	const struct result whole = scan_all(path);
+	CU_ASSERT(whole.flows == FEW && !whole.troubles && whole.statistics.blocks == 3);
+	for (size_t i = 0; i < packed->len; i += 3) {
+		packed->data[i] ^= 1 << i % 8;
+		write_file(name, packed->data, packed->len);
+		const struct result result = scan_all(path);
+		packed->data[i] ^= 1 << i % 8;
+		wrong += result.wrong;
+		untold += result.flows + result.lost != FEW;
+		partly += result.lost > 0 && result.flows > 0;
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT_EQUAL(untold, 0);
+	CU_ASSERT(partly > packed->len / 12);
+	remove_directory();
+}
+
+static void
+test_cut_anywhere(void)
+{
+	g_autoptr(GByteArray) plain = few_flows(), packed = NULL;
+	g_autofree char *name = NULL, *path = NULL;
+	unsigned most = 0;
+
+	how = PACK_COLUMNS;
+	packed = packed_octets(plain);
+	name = packed_name(1);
+	make_directory();
+	path = path_of(name);
+	for (size_t n = 0; n < packed->len; n += 7) {
+		write_file(name, packed->data, n);
+		const struct result result = scan_all(path);
+		CU_ASSERT(result.troubles > 0);
+		CU_ASSERT_EQUAL(result.wrong, 0);
+		CU_ASSERT(result.flows >= most);
+		most = result.flows;
+	}
+	CU_ASSERT_EQUAL(most, FEW);
+	remove_directory();
+}
+
+/* Where the packed octets of a block's field begin: the frames stand in the order of the fields. */
+static size_t
+frame_of(const uint8_t *block, uint16_t template, unsigned field)
+{
+	const uint8_t *at = block + COLUMNS_HEAD;
+	size_t frame = (block[8] | block[9] << 8 | (size_t)block[10] << 16) +
+	               (block[28] | block[29] << 8 | (size_t)block[30] << 16);
+
+	for (unsigned tables = block[32]; tables--;) {
+		const unsigned id = at[0] | at[1] << 8, n = at[2] | at[3] << 8;
+		at += 8;
+		for (unsigned i = 0; i < n; i++) {
+			const unsigned octets = at[0] | at[1] << 8, varying = at[2] | at[3] << 8;
+			if (id == template && i == field)
+				return frame;
+			frame += at[4] | at[5] << 8 | (size_t)at[6] << 16;
+			at += 8 + octets - __builtin_popcount(varying);
+		}
+	}
+	return 0;
+}
+
+static bool
+has_no_port(const struct flow *flow, void *data G_GNUC_UNUSED)
+{
+	return !flow->original.source_port;
+}
+
+static bool
+is_any(const struct flow *flow G_GNUC_UNUSED, void *data G_GNUC_UNUSED)
+{
+	return true;
+}
+
+/* A column that is damaged is trouble for whoever asks for it, and for nobody else. */
+static void
+test_damaged_column(void)
+{
+	g_autoptr(GByteArray) plain = stream_archive(1 << 20, 0, FLOWS, SEED), packed = NULL;
+	g_autofree char *path = NULL, *name = NULL;
+	const struct scan_options nobody_asks = { .last = UINT64_MAX, .wanted = is_any, .spared = ~0u, .bare = true };
+	const struct scan_options ports = { .last = UINT64_MAX, .wanted = has_no_port, .spared = ~(unsigned)FLOW_PORTS,
+	                                    .bare = true };
+
+	how = PACK_COLUMNS;
+	packed = packed_octets(plain);
+	name = packed_name(1);
+	make_directory();
+	path = path_of(name);
+	const size_t frame = frame_of(packed->data, 511, 0);
+	CU_ASSERT_FATAL(frame > 0);
+	packed->data[frame + 7] ^= 2;   /* of the first field, which says whose flows of that template are */
+	write_file(name, packed->data, packed->len);
+	const struct result whole = scan_all(path), counted = scan_with(nobody_asks, path), few = scan_with(ports, path);
+	CU_ASSERT_EQUAL(whole.troubles, 1);
+	CU_ASSERT_EQUAL(whole.wrong, 0);
+	CU_ASSERT(whole.flows > 0 && whole.flows < FLOWS);
+	CU_ASSERT_EQUAL(whole.flows + whole.lost, FLOWS);
+	g_autofree char *begin = g_strdup_printf("%s: frame at octet 0: field 1 of template 511: ", path);
+	CU_ASSERT_TRUE(g_str_has_prefix(whole.trouble, begin));
+	CU_ASSERT_EQUAL(counted.flows, FLOWS);
+	CU_ASSERT_EQUAL(counted.troubles, 0);
+	CU_ASSERT(few.flows > 0 && few.flows < FLOWS);
+	CU_ASSERT_EQUAL(few.troubles, 0);
+	remove_directory();
+}
+
+/* A skeleton that cannot be read, a head that is damaged: the block is lost, and no other. */
+static void
+test_damaged_skeleton(void)
+{
+	g_autoptr(GByteArray) plain = g_byte_array_new(), packed = NULL;
+	g_autofree char *path = NULL, *name = NULL;
+	struct columns_size size;
+
+	how = PACK_COLUMNS;
+	for (unsigned i = 0; i < 3; i++) {
+		g_autoptr(GByteArray) block = stream_archive(1 << 20, i * FLOWS, FLOWS, SEED);
+		g_byte_array_append(plain, block->data, block->len);
+	}
+	packed = packed_octets(plain);
+	CU_ASSERT_TRUE_FATAL(columns_measure(packed->data, &size));
+	name = packed_name(1);
+	make_directory();
+	path = path_of(name);
+	const uint8_t *second = packed->data + size.packed;
+	const size_t skeleton = size.packed + (second[8] | second[9] << 8) + 20;
+	const struct {
+		size_t at;
+		const char *what;
+	} rows[] = {
+		{ size.packed, "no block of columns begins here" }, { size.packed + 5, "its head is damaged" },
+		{ size.packed + 40, "its head is damaged" }, { skeleton, "the skeleton: " },
+	};
+	for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+		packed->data[rows[i].at] ^= 0x40;
+		write_file(name, packed->data, packed->len);
+		const struct result result = scan_all(path);
+		packed->data[rows[i].at] ^= 0x40;
+		g_autofree char *begin = g_strdup_printf("%s: frame at octet %u: %s", path, size.packed, rows[i].what);
+		CU_ASSERT_TRUE(g_str_has_prefix(result.trouble, begin));
+		CU_ASSERT_TRUE(g_str_has_suffix(result.trouble, ": 300 flows are lost"));
+		CU_ASSERT_EQUAL(result.troubles, 1);
+		CU_ASSERT_EQUAL(result.flows, 2 * FLOWS);
+		CU_ASSERT_EQUAL(result.wrong, 0);
+	}
+	remove_directory();
+}
+
+/* Where the index is damaged, blocks are walked one after the other. */
+static void
+test_walked(void)
+{
+	g_autoptr(GByteArray) plain = few_flows(), packed = packed_octets(plain);
+	g_autofree char *name = packed_name(1), *path = NULL;
+
+	make_directory();
+	path = path_of(name);
+	packed->data[packed->len - 1] ^= 1;
+	write_file(name, packed->data, packed->len);
+	const struct result result = scan_all(path);
+	CU_ASSERT_EQUAL(result.flows, FEW);
+	CU_ASSERT_EQUAL(result.wrong, 0);
+	CU_ASSERT_EQUAL(result.troubles, 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(result.trouble, "this is not the end of an index"));
+	CU_ASSERT_EQUAL(result.statistics.earliest, stream_start);
+	remove_directory();
+}
+
+/* When the first and the last were is known, whether anybody asked for times or not. */
+static void
+check_times(const char *path)
+{
+	const struct result whole = scan_all(path);
+
+	for (unsigned spared = 0; spared < FLOW_NAMES * 2; spared++) {
+		const struct result some = scan_with((struct scan_options){ .last = UINT64_MAX, .wanted = is_any,
+		                                                            .spared = spared, .bare = true }, path);
+		CU_ASSERT_EQUAL(some.flows, whole.flows);
+		CU_ASSERT_EQUAL(some.statistics.earliest, whole.statistics.earliest);
+		CU_ASSERT_EQUAL(some.statistics.latest, whole.statistics.latest);
+		CU_ASSERT_EQUAL(some.statistics.records, whole.statistics.records);
+	}
+	CU_ASSERT(whole.statistics.earliest > 0 && whole.statistics.latest > whole.statistics.earliest);
+}
+
+static void
+test_times(void)
+{
+	g_autoptr(GByteArray) plain = few_flows(), packed = packed_octets(plain), strange = g_byte_array_new();
+	g_autofree char *name = packed_name(1), *path = NULL;
+	static const uint8_t reserved[] = { 0, 5, 0, 4 };
+
+	make_directory();
+	path = path_of(name);
+	write_file(name, packed->data, packed->len);
+	check_times(path);
+	packed->data[packed->len - 1] ^= 1;
+	write_file(name, packed->data, packed->len);
+	check_times(path);
+	/* With a Set that nobody understands in a message of its own the index tells nothing. */
+	g_byte_array_append(strange, plain->data, plain->len);
+	g_byte_array_append(strange, plain->data, 16);
+	uint8_t *last = strange->data + plain->len;
+	last[2] = 0;
+	last[3] = 16 + sizeof reserved;
+	g_byte_array_append(strange, reserved, sizeof reserved);
+	write_packed(name, strange);
+	check_times(path);
+	remove_directory();
+}
+
+static gpointer
+count_flows(gpointer data)
+{
+	char *paths[] = { directory, directory, NULL };
+	const struct scan_options options = { .paths = paths, .last = UINT64_MAX, .enterprise = STREAM_ENTERPRISE,
+	                                      .wanted = data ? has_no_port : NULL, .spared = ~(unsigned)FLOW_PORTS };
+	struct scan *scan = scan_open(&options, NULL);
+	struct scan_record record;
+	size_t n = 0;
+
+	while (scan_next(scan, &record))
+		n += same_flow(*flow_of(&record), &record.flow);
+	scan_free(scan);
+	return GSIZE_TO_POINTER(n);
+}
+
+static void
+test_threads(void)
+{
+	GThread *threads[6];
+	size_t n[2] = { 0 };
+
+	all_flows();                    /* made before anybody else asks */
+	make_directory();
+	for (unsigned i = 0; i < 5; i++) {
+		g_autoptr(GByteArray) file = stream_archive(i % 2 ? 3000 : 1 << 20, i * FLOWS, FLOWS, SEED);
+		how = i % PACK_HOWS;
+		write_numbered(i, file);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		n[i] = GPOINTER_TO_SIZE(count_flows(GUINT_TO_POINTER(i)));
+	CU_ASSERT_EQUAL(n[0], 2 * 5 * FLOWS);
+	CU_ASSERT(n[1] > 0 && n[1] < n[0] / 2);
+	for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+		threads[i] = g_thread_new("count", count_flows, GUINT_TO_POINTER(i % 2));
+	for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+		CU_ASSERT_EQUAL(GPOINTER_TO_SIZE(g_thread_join(threads[i])), n[i % 2]);
 	remove_directory();
 }
 
@@ -472,7 +836,7 @@ test_rotated(void)
 	struct scan *scan = scan_open(&options, NULL);
 	CU_ASSERT_TRUE(scan_next(scan, &record));
 	flows++;
-	write_packed("flows-20261122T140000Z-000030.ipfix.zst", two);
+	write_numbered(30, two);
 	g_autofree char *renamed = path_of("flows-20261122T140000Z-000030.ipfix"),
 	                *removed = path_of("flows-20261122T140000Z-000031.ipfix");
 	remove(renamed);
@@ -492,7 +856,7 @@ test_given_up(void)
 	g_autoptr(GByteArray) one = stream_archive(2000, 0, FLOWS, SEED);
 
 	make_directory();
-	write_packed(NAME(1) ".zst", one);
+	write_numbered(1, one);
 	for (unsigned n = 0; n < 60; n++) {
 		char *paths[] = { directory, directory, directory, directory, directory, NULL };
 		const struct scan_options options = { .paths = paths, .last = UINT64_MAX };
@@ -539,6 +903,26 @@ test_single_files(void)
 	remove_directory();
 }
 
+/* Each of these for files packed in either way. */
+
+#define BOTH(test) \
+	static void \
+	test##_both(void) \
+	{ \
+		both_ways(test); \
+	}
+
+BOTH(test_directory)
+BOTH(test_index)
+BOTH(test_wanted)
+BOTH(test_gaps)
+BOTH(test_damaged_packed)
+BOTH(test_damaged_index)
+BOTH(test_rotated)
+BOTH(test_given_up)
+BOTH(test_walked)
+BOTH(test_times)
+
 /* libfixbuf remarks on lengths of elements that nobody asked it for. */
 static void
 keep_silent(const char *domain G_GNUC_UNUSED, GLogLevelFlags level G_GNUC_UNUSED, const char *text G_GNUC_UNUSED,
@@ -550,17 +934,24 @@ int
 main(void)
 {
 	CU_TestInfo tests[] = {
-		{ "a directory", test_directory },
-		{ "what an index spares", test_index },
-		{ "flows that nobody wants", test_wanted },
-		{ "gaps that an index does not hide", test_gaps },
+		{ "a directory", test_directory_both },
+		{ "what an index spares", test_index_both },
+		{ "flows that nobody wants", test_wanted_both },
+		{ "gaps that an index does not hide", test_gaps_both },
 		{ "any octet damaged", test_damaged_plain },
-		{ "the same of compressed octets", test_damaged_packed },
-		{ "and of an index", test_damaged_index },
+		{ "the same of compressed octets", test_damaged_packed_both },
+		{ "and of an index", test_damaged_index_both },
+		{ "any octet of a small file", test_any_octet },
+		{ "a small file cut anywhere", test_cut_anywhere },
+		{ "a damaged column", test_damaged_column },
+		{ "a damaged skeleton", test_damaged_skeleton },
+		{ "blocks without an index", test_walked_both },
+		{ "the first and the last", test_times_both },
+		{ "several scans at once", test_threads },
 		{ "a frame that is too large to be held", test_large_frame },
 		{ "a file that was cut", test_cut },
-		{ "files that come and go", test_rotated },
-		{ "a scan given up", test_given_up },
+		{ "files that come and go", test_rotated_both },
+		{ "a scan given up", test_given_up_both },
 		{ "single files", test_single_files },
 		CU_TEST_INFO_NULL,
 	};
