@@ -128,6 +128,14 @@ may_match(const struct flow *flow, void *query)
 	return query_may_match(query, flow);
 }
 
+static bool
+matches(const struct scan_record *record, void *query)
+{
+	const struct print_flow flow = peerflow_archive_flow(record);
+
+	return query_matches(query, &flow);
+}
+
 struct scan *
 peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query, enum peerflow_use use,
                      GError **error)
@@ -136,12 +144,14 @@ peerflow_archive_ask(const struct peerflow_archive *archive, const struct query 
 	const size_t n = query_addresses(query, &wanted);
 	g_autofree struct scan_address *addresses = g_new0(struct scan_address, n + 1);
 	const unsigned parts = query_parts(query);
+	const bool asked = use != PEERFLOW_JOINED;
 
 	for (size_t i = 0; i < n; i++)
 		addresses[i] = (struct scan_address){ wanted[i].address, wanted[i].family };
 	return peerflow_archive_scan(archive, &(struct scan_options){
-		.addresses = addresses, .n_addresses = n, .wanted = use == PEERFLOW_JOINED ? NULL : may_match,
-		.spared = use == PEERFLOW_JOINED ? 0 : ~parts, .bare = use == PEERFLOW_COUNTED && !(parts & FLOW_NAMES),
+		.addresses = addresses, .n_addresses = n, .wanted = asked ? may_match : NULL,
+		.sure = asked && parts & FLOW_NAMES ? matches : NULL, .spared = asked ? ~parts : 0,
+		.bare = use == PEERFLOW_COUNTED,
 		.data = (void *)query,
 	}, error);
 }

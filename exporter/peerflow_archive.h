@@ -59,12 +59,12 @@ bool peerflow_archive_prepare(struct peerflow_archive *archive, GError **error);
 struct scan *peerflow_archive_scan(const struct peerflow_archive *archive, const struct scan_options *rest,
                                    GError **error);
 
-/* The same for whoever asks a query: the addresses it names are looked up in the index. The flows that come may still be
- * others. The query must outlive the scan. */
+/* The same for whoever asks a query: the addresses it names are looked up in the index, and of flows that do not match
+ * no more is read than shows it. The query must outlive the scan. */
 enum peerflow_use {
-	PEERFLOW_SHOWN,             /* all of the flows that come */
+	PEERFLOW_SHOWN,             /* those that match, all of them */
 	PEERFLOW_JOINED,            /* the query is asked of the records of a flow together: one alone need not answer it */
-	PEERFLOW_COUNTED,           /* of the flows that come nothing but what the query looks at */
+	PEERFLOW_COUNTED,           /* those that match, and of them nothing is looked at */
 };
 
 struct scan *peerflow_archive_ask(const struct peerflow_archive *archive, const struct query *query,

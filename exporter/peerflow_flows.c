@@ -123,7 +123,7 @@ static bool
 next_match(struct run *run, struct print_flow *flow)
 {
 	while (next_any(run, flow))
-		if (query_matches(run->query, flow))
+		if (!run->join || query_matches(run->query, flow))
 			return true;
 	return false;
 }

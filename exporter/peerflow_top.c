@@ -54,8 +54,7 @@ top_run(const struct ask *ask, GError **error)
 		return false;
 	while (scan_next(scan, &record)) {
 		const struct print_flow flow = peerflow_archive_flow(&record);
-		if (query_matches(query, &flow))
-			top_add(top, &flow);
+		top_add(top, &flow);
 	}
 	top_print(top, ask->format, (size_t)ask->limit, text);
 	g_autofree char *warning = top_warning(top);

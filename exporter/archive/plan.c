@@ -146,8 +146,12 @@ part_of(unsigned word)
 	case WORD_postOctetDeltaCount:
 	case WORD_postPacketDeltaCount:
 		return FLOW_COUNTS;
+	case WORD_initiatorPropertiesId:
+	case WORD_responderPropertiesId:
+	case WORD_policyPropertiesId:
+		return FLOW_WHO;
 	default:
-		return FLOW_REST;
+		return flow_places[word].like == LIKE_A_TEXT ? FLOW_WHO : FLOW_REST;
 	}
 }
 

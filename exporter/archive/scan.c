@@ -119,7 +119,8 @@ next_foreign(struct scan *scan, struct scan_record *record)
 			.ingress = reader_interface(scan->reader, from.flow.original.ingress),
 			.egress = reader_interface(scan->reader, from.flow.original.egress),
 		};
-		return true;
+		if (!scan->options.sure || scan->options.sure(record, scan->options.data))
+			return true;
 	}
 	if (result == READER_ERROR)
 		tell_trouble(scan, error->message);
@@ -209,22 +210,66 @@ end_message(struct scan *scan)
 		tell_block(scan, error->message);
 }
 
+/* Fills in what is known beside the flow. */
+static void
+look_up(struct scan *scan, struct scan_record *record)
+{
+	const struct decoder *decoder = scan->decoder;
+
+	record->names = decoder_names(scan->decoder, &record->flow);
+	record->ingress = decoder_interface(decoder, record->flow.original.ingress);
+	record->egress = decoder_interface(decoder, record->flow.original.egress);
+	record->path = scan->block->path;
+	record->domain = decoder_domain(decoder);
+	record->domain_name = decoder_domain_name(decoder);
+}
+
+static void
+leave_bare(struct scan *scan, struct scan_record *record, const struct flow *flow)
+{
+	static const struct name nothing = { "-", 1 };
+	static const struct identity nobody;
+	static const struct names none = { .name = &nothing, .count = 1, .identity = &nobody, .n_identities = 1 };
+
+	*record = (struct scan_record){ .flow = *flow, .names = &none, .path = scan->block->path };
+}
+
+static bool
+is_sure(struct scan *scan, struct scan_record *record, const struct flow *seen)
+{
+	if (!scan->options.sure)
+		return true;
+	record->flow = *seen;
+	look_up(scan, record);
+	return scan->options.sure(record, scan->options.data);
+}
+
+/* The rest of a flow that is wanted. False: it is damaged. */
+static bool
+complete(struct scan *scan, struct scan_record *record, const struct flow *seen)
+{
+	if (scan->options.bare) {
+		leave_bare(scan, record, seen);
+		return true;
+	}
+	if (!decoder_take(scan->decoder, &record->flow))
+		return false;
+	look_up(scan, record);
+	return true;
+}
+
 /* The next flow of the block that is wanted. */
 static bool
-next_flow(struct scan *scan, struct flow *flow)
+next_flow(struct scan *scan, struct scan_record *record)
 {
 	const struct flow *seen;
 
 	for (;;) {
 		while (scan->inside && (seen = decoder_glance(scan->decoder))) {
 			scan->passed++;
-			if (!is_wanted(scan, seen))
+			if (!is_wanted(scan, seen) || !is_sure(scan, record, seen))
 				continue;
-			if (scan->options.bare) {
-				*flow = *seen;
-				return true;
-			}
-			if (decoder_take(scan->decoder, flow))
+			if (complete(scan, record, seen))
 				return true;
 			scan->passed--;
 		}
@@ -249,7 +294,7 @@ spared(const struct scan *scan)
 		parts &= ~FLOW_ADDRESSES;
 	if (!scan->block->indexed || options->first || options->last != UINT64_MAX)
 		parts &= ~FLOW_TIMES;
-	return options->bare ? parts | FLOW_NAMES : parts & ~FLOW_NAMES;
+	return options->bare && !options->sure ? parts | FLOW_NAMES : parts & ~FLOW_NAMES;
 }
 
 static void
@@ -309,37 +354,14 @@ next_block(struct scan *scan)
 	return true;
 }
 
-static void
-fill(struct scan *scan, struct scan_record *record)
-{
-	static const struct name nothing = { "-", 1 };
-	static const struct identity nobody;
-	static const struct names none = { .name = &nothing, .count = 1, .identity = &nobody, .n_identities = 1 };
-	const struct decoder *decoder = scan->decoder;
-
-	if (scan->options.bare) {
-		const struct flow flow = record->flow;
-		*record = (struct scan_record){ .flow = flow, .names = &none, .path = scan->block->path };
-		return;
-	}
-	record->names = decoder_names(scan->decoder, &record->flow);
-	record->ingress = decoder_interface(decoder, record->flow.original.ingress);
-	record->egress = decoder_interface(decoder, record->flow.original.egress);
-	record->path = scan->block->path;
-	record->domain = decoder_domain(decoder);
-	record->domain_name = decoder_domain_name(decoder);
-}
-
 bool
 scan_next(struct scan *scan, struct scan_record *record)
 {
 	do {
 		if (scan->reader && next_foreign(scan, record))
 			return true;
-		if (scan->block && scan->block->kind == BLOCK_MESSAGES && next_flow(scan, &record->flow)) {
-			fill(scan, record);
+		if (scan->block && scan->block->kind == BLOCK_MESSAGES && next_flow(scan, record))
 			return true;
-		}
 	} while (next_block(scan));
 	return false;
 }

@@ -20,6 +20,8 @@ struct scan_address {
 	uint8_t family;             /* 4 or 6 */
 };
 
+struct scan_record;
+
 struct scan_options {
 	char *const *paths;         /* the archives, NULL after the last; must outlive the scan */
 	uint64_t first;             /* ms since 1970: only flows that overlap first to last; a flow goes on to its stop */
@@ -30,7 +32,9 @@ struct scan_options {
 	/* False: this flow is not wanted. Asked before its names are looked up, which takes longer than all else: initiator,
 	 * responder and policy are zero, or are to be ignored. May be NULL. */
 	bool (*wanted)(const struct flow *flow, void *data);
-	unsigned spared;            /* enum flow_part bits: what wanted does not look at */
+	/* The same of what is wanted, with names. May be NULL. */
+	bool (*sure)(const struct scan_record *record, void *data);
+	unsigned spared;            /* enum flow_part bits: what neither of these looks at */
 	bool bare;                  /* nobody looks at that in records either, nor at names: they need not be there */
 	/* A file or a part of it cannot be read: text names it, and the octet. The scan goes on behind it. May be NULL. */
 	void (*trouble)(const char *text, void *data);

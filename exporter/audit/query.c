@@ -37,6 +37,8 @@ struct node {
 	uint64_t high;
 	uint64_t mask;
 	char *text;
+	size_t octets;              /* of text; zero: a star in it stands for any number */
+	bool dotted;                /* text has a dot */
 };
 
 struct query {
@@ -121,6 +123,12 @@ matches_port(const struct node *node, const struct print_flow *flow)
 	return found != node->invert;
 }
 
+static inline bool
+is_same_letter(char one, char other)
+{
+	return one == other || ((one ^ other) == 0x20 && g_ascii_isalpha(one));
+}
+
 /* Letters of ASCII alike; a * stands for anything. After a mismatch only the last * needs to be tried anew. */
 static bool
 is_like(const char *pattern, const char *text, const char *end)
@@ -131,7 +139,7 @@ is_like(const char *pattern, const char *text, const char *end)
 		if (*pattern == '*') {
 			star = ++pattern;
 			resume = text;
-		} else if (*pattern && g_ascii_tolower(*pattern) == g_ascii_tolower(*text)) {
+		} else if (*pattern && is_same_letter(*pattern, *text)) {
 			pattern++;
 			text++;
 		} else if (star) {
@@ -148,11 +156,12 @@ is_like(const char *pattern, const char *text, const char *end)
 static bool
 is_name(const struct node *node, const char *text, size_t length)
 {
-	const char *dot = memchr(text, '.', length);
-
-	if (is_like(node->text, text, text + length))
+	if ((!node->octets || node->octets == length) && is_like(node->text, text, text + length))
 		return true;
-	return dot && !strchr(node->text, '.') && is_like(node->text, text, dot);
+	const char *dot = node->dotted ? NULL : memchr(text, '.', length);
+	if (!dot || (node->octets && node->octets != (size_t)(dot - text)))
+		return false;
+	return is_like(node->text, text, dot);
 }
 
 static bool
@@ -552,6 +561,8 @@ static bool
 take_text(struct node *node, const char *text)
 {
 	node->text = g_strdup(text);
+	node->octets = strchr(text, '*') ? 0 : strlen(text);
+	node->dotted = strchr(text, '.');
 	return *text;
 }
 
@@ -964,7 +975,7 @@ parts_of(const struct node *node)
 	if (node->matches == matches_and || node->matches == matches_or || node->matches == matches_not)
 		return parts_of(node->left) | (node->right ? parts_of(node->right) : 0);
 	if (is_about_names(node))
-		return FLOW_NAMES;
+		return FLOW_NAMES | (node->matches == matches_word ? FLOW_WHO : FLOW_REST);
 	if (node->matches == matches_address)
 		return node->scope.translated ? FLOW_TUPLE : FLOW_ADDRESSES;
 	if (node->matches == matches_port)
