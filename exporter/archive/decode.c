@@ -259,14 +259,13 @@ take_record(struct decoder *decoder, const struct plan *plan, const uint8_t *rec
 
 /* Options */
 
-static const char *
+static void
 set_row(GHashTable *table, uint32_t key, const struct saying *said)
 {
 	g_autofree char *text = g_utf8_make_valid((const char *)said->text, said->octets);
 
 	if (*text && g_hash_table_size(table) < MOST_ROWS)
 		g_hash_table_replace(table, GUINT_TO_POINTER(key), g_steal_pointer(&text));
-	return text;
 }
 
 static void
@@ -311,6 +310,8 @@ fold(struct decoder *decoder)
 
 	for (unsigned i = 0; i < decoder->n_said; i++)
 		octets += SAYING_HEADER + decoder->said[i].octets;
+	if (!octets)                    /* and told may have no data yet */
+		return;
 	g_byte_array_set_size(told, had + octets);
 	uint8_t *at = told->data + had;
 	for (unsigned i = 0; i < decoder->n_said; i++) {
