@@ -20,7 +20,6 @@ enum {
 	SET_TEMPLATES = 2,
 	SET_DATA = 256,
 	MOST_SAID = 64,             /* strings of one record; a template has each word once */
-	MOST_TEXT = 16,             /* octets of one that stands in columns */
 	MOST_PROPERTIES = 1 << 19,  /* numbers above are of nobody's: a block has fewer octets than that many take */
 	MOST_ROWS = 65536,          /* of interfaces and of domains */
 	RECENT = 64,
@@ -63,7 +62,6 @@ struct decoder {
 	const uint8_t *record;      /* that was seen last */
 	unsigned n_said;            /* of the flow given last, or the options record at hand */
 	struct saying said[MOST_SAID];
-	uint8_t text[MOST_SAID][MOST_TEXT];     /* of said, from columns */
 };
 
 /* Plans */
@@ -193,17 +191,8 @@ follow(struct decoder *decoder, const struct step *step, const struct step *last
 	return record;
 }
 
-static void
-take_column_text(struct decoder *decoder, const struct step *step, uint64_t high, uint64_t low)
-{
-	uint8_t *text = decoder->text[MIN(decoder->n_said, MOST_SAID - 1)];
-	const uint64_t both[] = { htobe64(high), htobe64(low) };
-
-	memcpy(text, (const uint8_t *)both + sizeof both - step->octets, step->octets);
-	take_text(decoder, step->word, text, strnlen((const char *)text, step->octets));
-}
-
-/* The same for a record in columns, all of which are ready. */
+/* The same for a record in columns, all of which are ready. Text is in none: check.h lets no flow have it in a fixed
+ * length. */
 static void
 follow_columns(struct decoder *decoder, const struct step *step, const struct step *last, uint32_t row, void *target)
 {
@@ -241,9 +230,6 @@ follow_columns(struct decoder *decoder, const struct step *step, const struct st
 			value = htobe64(value);
 			memcpy(to, &high, 8);
 			memcpy(to + 8, &value, 8);
-			break;
-		case STEP_TEXT:
-			take_column_text(decoder, step, column_lane_value(&column->high, row), value);
 			break;
 		}
 	}
