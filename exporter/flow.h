@@ -63,7 +63,7 @@ enum flow_part {
 	FLOW_PORTS = 2,             /* the same */
 	FLOW_TIMES = 4,             /* start, end, stop */
 	FLOW_COUNTS = 8,            /* packets and octets */
-	FLOW_WHO = 16,              /* properties, and names that stand in the record itself */
+	FLOW_WHO = 16,              /* properties, biflow_direction, and names that stand in the record itself */
 	FLOW_REST = 32,             /* all else in struct flow */
 	FLOW_NAMES = 64,            /* what the ids in it stand for */
 	FLOW_TUPLE = FLOW_ADDRESSES | FLOW_PORTS,

@@ -189,6 +189,9 @@ sees_same(const struct flow *seen, const struct flow *whole, unsigned parts)
 	if (parts & FLOW_COUNTS)
 		same &= one->octets == other->octets && one->packets == other->packets && back->octets == other_back->octets &&
 		        back->packets == other_back->packets;
+	if (parts & FLOW_WHO)
+		same &= memcmp(seen->properties, whole->properties, sizeof seen->properties) == 0 &&
+		        one->biflow_direction == other->biflow_direction;
 	return same;
 }
 
@@ -199,10 +202,9 @@ sees_rest(const struct flow *seen, const struct flow *whole)
 
 	return one->icmp == other->icmp && one->icmp_id == other->icmp_id && one->ingress == other->ingress &&
 	       one->egress == other->egress && one->flow_direction == other->flow_direction &&
-	       one->biflow_direction == other->biflow_direction && seen->flow_id == whole->flow_id &&
+	       seen->flow_id == whole->flow_id &&
 	       seen->mark == whole->mark && seen->status == whole->status && seen->zone == whole->zone &&
 	       memcmp(seen->labels, whole->labels, sizeof seen->labels) == 0 && seen->state == whole->state &&
-	       memcmp(seen->properties, whole->properties, sizeof seen->properties) == 0 &&
 	       seen->masqueraded == whole->masqueraded && seen->end_reason == whole->end_reason && seen->gaps == whole->gaps;
 }
 
@@ -215,6 +217,16 @@ struct twins {
 	unsigned wrong;
 };
 
+static bool
+same_names(struct twins *twins, struct flow *expected, struct flow *found)
+{
+	const struct names *names = decoder_names(twins->whole, expected), *others = decoder_names(twins->sparing, found);
+
+	return same_words(names, expected->initiator, others, found->initiator) &&
+	       same_words(names, expected->responder, others, found->responder) &&
+	       strcmp(names->name[expected->policy].text, others->name[found->policy].text) == 0;
+}
+
 static void
 take_twin(struct twins *twins, struct flow *expected)
 {
@@ -224,15 +236,15 @@ take_twin(struct twins *twins, struct flow *expected)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(seen);
 	twins->wrong += !sees_same(seen, expected, twins->parts);
 	twins->wrong += twins->parts & FLOW_REST && !sees_rest(seen, expected);
+	taken = *seen;
+	struct flow known = *expected;
+	if (twins->parts & FLOW_WHO && twins->parts & FLOW_NAMES)
+		twins->wrong += !same_names(twins, &known, &taken);
 	CU_ASSERT_TRUE_FATAL(decoder_take(twins->sparing, &taken));
 	twins->wrong += memcmp(&taken, expected, sizeof taken) != 0;
 	twins->flows++;
-	if (!(twins->parts & FLOW_NAMES))
-		return;
-	const struct names *names = decoder_names(twins->whole, expected), *others = decoder_names(twins->sparing, &taken);
-	twins->wrong += !same_words(names, expected->initiator, others, taken.initiator) ||
-	                !same_words(names, expected->responder, others, taken.responder) ||
-	                strcmp(names->name[expected->policy].text, others->name[taken.policy].text) != 0;
+	if (twins->parts & FLOW_NAMES)
+		twins->wrong += !same_names(twins, expected, &taken);
 }
 
 /* False: that message is not sound, for neither of the two. */

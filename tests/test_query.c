@@ -297,7 +297,7 @@ test_parts(void)
 		{ "host 10.0.0.1 and port 22", FLOW_TUPLE }, { "bytes > 5", FLOW_COUNTS }, { "sent packets 1", FLOW_COUNTS },
 		{ "not (received bytes 0) or duration 1s", FLOW_COUNTS | FLOW_TIMES }, { "flags S", FLOW_REST },
 		{ "state time_wait", FLOW_REST }, { "direction ingress", FLOW_REST }, { "zone 1", FLOW_REST },
-		{ "mark 5 and port 80", FLOW_PORTS | FLOW_REST }, { "src peer alice", FLOW_NAMES },
+		{ "mark 5 and port 80", FLOW_PORTS | FLOW_REST }, { "src peer alice", FLOW_WHO | FLOW_NAMES },
 		{ "tcp and (router a or if wt0) and zone 3", FLOW_NAMES | FLOW_REST }, { "reason idle", FLOW_REST },
 	};
 

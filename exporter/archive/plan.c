@@ -149,6 +149,7 @@ part_of(unsigned word)
 	case WORD_initiatorPropertiesId:
 	case WORD_responderPropertiesId:
 	case WORD_policyPropertiesId:
+	case WORD_biflowDirection:              /* says which of the two ends names in the record are about */
 		return FLOW_WHO;
 	default:
 		return flow_places[word].like == LIKE_A_TEXT ? FLOW_WHO : FLOW_REST;
