@@ -286,9 +286,10 @@ static unsigned
 spared(const struct scan *scan)
 {
 	const struct scan_options *options = &scan->options;
-	unsigned parts = options->wanted ? options->spared : UINT_MAX;
+	const bool asked = options->wanted || options->sure;
+	unsigned parts = asked ? options->spared : UINT_MAX;
 
-	if (!options->wanted && !options->n_addresses)
+	if (!asked && !options->n_addresses)
 		return 0;
 	if (options->n_addresses)
 		parts &= ~FLOW_ADDRESSES;
