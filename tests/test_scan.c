@@ -686,6 +686,74 @@ test_walked(void)
 	remove_directory();
 }
 
+static bool
+is_of_some(const struct scan_record *record, void *data G_GNUC_UNUSED)
+{
+	const struct names *names = record->names;
+
+	return strchr(names->name[names_word(names, record->flow.initiator, WORD_USER)].text, '3') ||
+	       strchr(names->name[names_word(names, record->flow.responder, WORD_GROUPS)].text, '1');
+}
+
+static unsigned
+count_some(const char *path)
+{
+	char *paths[] = { (char *)path, NULL };
+	const struct scan_options options = { .paths = paths, .last = UINT64_MAX, .enterprise = STREAM_ENTERPRISE };
+	g_autoptr(scan_t) scan = scan_open(&options, NULL);
+	struct scan_record record;
+	unsigned n = 0;
+
+	while (scan_next(scan, &record))
+		n += is_of_some(&record, NULL);
+	return n;
+}
+
+/* Whose flows they are is asked before the rest is read, with the same answer. */
+static void
+check_sure(const char *path, unsigned flows)
+{
+	const unsigned some = count_some(path);
+
+	CU_ASSERT(some > flows / 20 && some < flows);
+	for (unsigned i = 0; i < 8; i++) {
+		const struct scan_options options = { .last = UINT64_MAX, .wanted = i & 1 ? is_any : NULL, .sure = is_of_some,
+		                                      .spared = i & 2 ? ~(unsigned)(FLOW_WHO | FLOW_NAMES) : 0, .bare = i & 4 };
+		const struct result result = scan_with(options, path);
+		CU_ASSERT_EQUAL(result.flows, some);
+		CU_ASSERT_EQUAL(result.statistics.records, flows);
+		CU_ASSERT_EQUAL(result.troubles, 0);
+	}
+}
+
+static void
+test_sure(void)
+{
+	g_autoptr(GByteArray) plain = stream_archive(4000, 0, FLOWS, SEED),
+	                      full = stream_of("full", TRAIT_UNIFLOW, 1400, FLOWS, SEED);
+	struct scan_record some = { .flow = all_flows()[0], .names = stream_names() };
+	g_autofree char *name = packed_name(1), *packed = NULL, *live = NULL;
+
+	make_directory();
+	packed = path_of(name);
+	live = path_of("live.ipfix");
+	write_packed(name, plain);
+	write_file("live.ipfix", full->data, full->len);
+	check_sure(packed, FLOWS);
+	check_sure(live, 2 * FLOWS);
+	for (unsigned i = 1; !is_of_some(&some, NULL); i++)
+		some.flow = all_flows()[i];
+	const struct scan_address address = { some.flow.original.source, some.flow.family };
+	const struct scan_options options = { .last = UINT64_MAX, .addresses = &address, .n_addresses = 1 };
+	struct scan_options asking = options;
+	asking.sure = is_of_some;
+	const struct result one = scan_with(options, packed), asked = scan_with(asking, packed);
+	CU_ASSERT_EQUAL(one.flows, 1);
+	CU_ASSERT_EQUAL(asked.flows, 1);
+	CU_ASSERT_EQUAL(asked.wrong, 0);
+	remove_directory();
+}
+
 /* When the first and the last were is known, whether anybody asked for times or not. */
 static void
 check_times(const char *path)
@@ -922,6 +990,7 @@ BOTH(test_rotated)
 BOTH(test_given_up)
 BOTH(test_walked)
 BOTH(test_times)
+BOTH(test_sure)
 
 /* libfixbuf remarks on lengths of elements that nobody asked it for. */
 static void
@@ -946,6 +1015,7 @@ main(void)
 		{ "a damaged column", test_damaged_column },
 		{ "a damaged skeleton", test_damaged_skeleton },
 		{ "blocks without an index", test_walked_both },
+		{ "whose they are, before all else", test_sure_both },
 		{ "the first and the last", test_times_both },
 		{ "several scans at once", test_threads },
 		{ "a frame that is too large to be held", test_large_frame },
