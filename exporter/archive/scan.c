@@ -231,7 +231,11 @@ leave_bare(struct scan *scan, struct scan_record *record, const struct flow *flo
 	static const struct identity nobody;
 	static const struct names none = { .name = &nothing, .count = 1, .identity = &nobody, .n_identities = 1 };
 
-	*record = (struct scan_record){ .flow = *flow, .names = &none, .path = scan->block->path };
+	record->flow = *flow;
+	record->names = &none;
+	record->ingress = record->egress = record->domain_name = NULL;
+	record->path = scan->block->path;
+	record->domain = decoder_domain(scan->decoder);
 }
 
 static bool
