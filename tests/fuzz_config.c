@@ -19,7 +19,7 @@ check(bool good)
 static void
 check_config(const struct config *config)
 {
-	check(config->n_collectors || config->live_socket);
+	check(config->n_collectors || config->live_socket || (config->archive.enabled && config->archive.path));
 	check(config->template_directory && config->interface);
 	for (size_t i = 0; i < config->n_collectors; i++) {
 		const struct config_collector *collector = &config->collector[i];
