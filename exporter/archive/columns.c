@@ -7,17 +7,15 @@
 
 #include "archive/check.h"
 #include "archive/index.h"
+#include "archive/octets.h"
 #include "error.h"
 
 enum {
-	SUM_FROM = 8,
 	TABLE_HEAD = 8,
 	FIELD_HEAD = 8,
-	MOST_OCTETS = 16,
 	LANE = 8,
 	SET_HEADER = 4,
 	SET_DATA = 256,
-	COUNT = 2,
 	TILE = 256,
 };
 
@@ -46,7 +44,7 @@ left(const struct cursor *cursor)
 static uint16_t
 take16(struct cursor *cursor)
 {
-	const uint16_t value = cursor->at[0] | cursor->at[1] << 8;
+	const uint16_t value = get_le16(cursor->at);
 
 	cursor->at += 2;
 	return value;
@@ -55,9 +53,10 @@ take16(struct cursor *cursor)
 static uint32_t
 take32(struct cursor *cursor)
 {
-	const uint32_t low = take16(cursor);
+	const uint32_t value = get_le32(cursor->at);
 
-	return low | (uint32_t)take16(cursor) << 16;
+	cursor->at += 4;
+	return value;
 }
 
 static bool
@@ -136,7 +135,7 @@ take_column(struct column *column, uint32_t records, struct cursor *cursor, stru
 	*column = (struct column){ .octets = take16(cursor) };
 	const uint16_t varying = take16(cursor);
 	column->packed = take32(cursor);
-	if (!column->octets || column->octets > MOST_OCTETS || varying >> (column->octets - 1) > 1 ||
+	if (!column->octets || column->octets > COLUMNS_OCTETS || varying >> (column->octets - 1) > 1 ||
 	    !take_constants(column, varying, cursor) || column->packed > left(frames) || !column->packed != !varying)
 		return false;
 	column->frame = frames->at;
@@ -251,7 +250,7 @@ take_block(struct columns *columns, const uint8_t *packed, size_t n, GError **er
 
 	if (n < COLUMNS_HEAD || !take_head(packed, &head) || head.packed != n)
 		return damaged(error, "no block of columns begins here");
-	if (index_sum(packed + SUM_FROM, head.octets - SUM_FROM) != head.sum)
+	if (index_sum(packed + COLUMNS_SUMMED, head.octets - COLUMNS_SUMMED) != head.sum)
 		return damaged(error, "its head is damaged");
 	struct cursor cursor = { packed + COLUMNS_HEAD, packed + head.octets };
 	struct cursor frames = { packed + head.octets, packed + n };
@@ -348,13 +347,13 @@ columns_make_ready(struct columns *columns, struct column_table *table, uint64_t
 
 /* A row with the octets that do not vary, and where those go that do. */
 struct pattern {
-	uint8_t row[COLUMNS_FIELDS * MOST_OCTETS];
+	uint8_t row[COLUMNS_FIELDS * COLUMNS_OCTETS];
 	unsigned octets;
 	unsigned n_varying;
 	struct {
 		const uint8_t *from;
 		unsigned to;
-	} varying[COLUMNS_FIELDS * MOST_OCTETS];
+	} varying[COLUMNS_FIELDS * COLUMNS_OCTETS];
 };
 
 static void
@@ -427,36 +426,23 @@ append(struct joint *joint, const uint8_t *octets, size_t n)
 	return true;
 }
 
-static void
-set16(uint8_t *at, uint16_t value)
-{
-	at[0] = value >> 8;
-	at[1] = value & 0xff;
-}
-
-static uint16_t
-get16(const uint8_t *at)
-{
-	return at[0] << 8 | at[1];
-}
-
 /* A Set whose records stand in columns: its header, their number, and what pads it. */
 static bool
 join_records(struct joint *joint, struct column_table *table, const uint8_t *set, size_t n)
 {
 	uint8_t *begin = joint->at;
 
-	if (n < SET_HEADER + COUNT)
+	if (n < SET_HEADER + COLUMNS_COUNT)
 		return false;
-	const uint16_t records = get16(set + SET_HEADER);
+	const uint16_t records = get_net16(set + SET_HEADER);
 	const uint8_t *rows = joint->columns->rows->data + table->next_row;
 	if (records > table->records - table->given || !append(joint, set, SET_HEADER) ||
 	    !append(joint, rows, (size_t)records * table->row) ||
-	    !append(joint, set + SET_HEADER + COUNT, n - SET_HEADER - COUNT) || joint->at - begin > UINT16_MAX)
+	    !append(joint, set + SET_HEADER + COLUMNS_COUNT, n - SET_HEADER - COLUMNS_COUNT) || joint->at - begin > UINT16_MAX)
 		return false;
 	table->given += records;
 	table->next_row += (size_t)records * table->row;
-	set16(begin + 2, joint->at - begin);
+	set_net16(begin + 2, joint->at - begin);
 	return true;
 }
 
@@ -464,21 +450,21 @@ static bool
 join_message(struct joint *joint, const uint8_t *message, size_t octets)
 {
 	uint8_t *begin = joint->at;
-	const uint32_t domain = (uint32_t)get16(message + 12) << 16 | get16(message + 14);
+	const uint32_t domain = get_net32(message + 12);
 
 	if (domain != joint->columns->domain || !joint->columns->tables->len)
 		return append(joint, message, octets);
 	if (!append(joint, message, MESSAGE_HEADER))
 		return false;
 	for (size_t at = MESSAGE_HEADER, set; at < octets; at += set) {
-		set = octets - at < SET_HEADER ? 0 : get16(message + at + 2);
+		set = octets - at < SET_HEADER ? 0 : get_net16(message + at + 2);
 		if (set < SET_HEADER || set > octets - at)
 			return false;
-		struct column_table *table = columns_table(joint->columns, domain, get16(message + at));
+		struct column_table *table = columns_table(joint->columns, domain, get_net16(message + at));
 		if (!(table ? join_records(joint, table, message + at, set) : append(joint, message + at, set)))
 			return false;
 	}
-	set16(begin + 2, joint->at - begin);
+	set_net16(begin + 2, joint->at - begin);
 	return joint->at - begin <= UINT16_MAX;
 }
 

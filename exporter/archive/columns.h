@@ -45,6 +45,9 @@ enum {
 	COLUMNS_MOST = 64 << 20,    /* octets of a block's messages */
 	COLUMNS_TABLES = 256,       /* of a block */
 	COLUMNS_FIELDS = 64,        /* of a template */
+	COLUMNS_OCTETS = 16,        /* of a field */
+	COLUMNS_COUNT = 2,          /* of the number that stands for records */
+	COLUMNS_SUMMED = 8,         /* the first octet of the head that is in its sum */
 };
 
 struct columns_size {

@@ -7,6 +7,7 @@
 
 #include "archive/check.h"
 #include "archive/index.h"
+#include "archive/octets.h"
 #include "error.h"
 
 enum {
@@ -17,11 +18,8 @@ enum {
 	SET_TEMPLATES = 2,
 	SET_OPTIONS = 3,
 	SET_DATA = 256,
-	COUNT = 2,                  /* octets that stand in the skeleton for records */
-	LEAST_ROW = COUNT,          /* so no message grows */
-	MOST_OCTETS = 16,           /* of a field */
+	LEAST_ROW = COLUMNS_COUNT,  /* so no message grows */
 	TILE = 256,                 /* rows that are taken apart at once, which a near cache holds */
-	SUM_FROM = 8,
 };
 
 /* A template of the block, and what its records have. */
@@ -47,39 +45,6 @@ struct columns_packer {
 	uint32_t domain;
 	struct layout *recent;
 };
-
-static uint16_t
-get16(const uint8_t *at)
-{
-	return at[0] << 8 | at[1];
-}
-
-static uint32_t
-get32(const uint8_t *at)
-{
-	return (uint32_t)get16(at) << 16 | get16(at + 2);
-}
-
-static void
-set16(uint8_t *at, uint16_t value)
-{
-	at[0] = value >> 8;
-	at[1] = value & 0xff;
-}
-
-static void
-put16(GByteArray *out, uint16_t value)
-{
-	value = GUINT16_TO_LE(value);
-	g_byte_array_append(out, (const guint8 *)&value, sizeof value);
-}
-
-static void
-put32(GByteArray *out, uint32_t value)
-{
-	value = GUINT32_TO_LE(value);
-	g_byte_array_append(out, (const guint8 *)&value, sizeof value);
-}
 
 static void
 free_layout(gpointer data)
@@ -118,19 +83,19 @@ is_same(const struct layout *one, const struct layout *other)
 static size_t
 take_template(struct layout *said, const uint8_t *record, size_t n, bool options)
 {
-	said->id = get16(record);
-	said->n_fields = get16(record + 2);
+	said->id = get_net16(record);
+	said->n_fields = get_net16(record + 2);
 	said->unfit = options || !said->n_fields || said->n_fields > COLUMNS_FIELDS;
 	size_t at = options && said->n_fields ? OPTIONS_HEADER : TEMPLATE_HEADER;
 	for (unsigned i = 0; i < said->n_fields; i++) {
 		if (n < at + 4)
 			return 0;
 		const bool enterprise = record[at] & 0x80;
-		const uint16_t octets = get16(record + at + 2);
+		const uint16_t octets = get_net16(record + at + 2);
 		at += 4 + 4 * enterprise;
 		if (n < at)
 			return 0;
-		said->unfit |= !octets || octets > MOST_OCTETS;
+		said->unfit |= !octets || octets > COLUMNS_OCTETS;
 		if (said->unfit)
 			continue;
 		said->octets[i] = octets;
@@ -191,10 +156,10 @@ each_set(struct columns_packer *packer, const uint8_t *message, size_t octets, t
 	for (size_t at = MESSAGE_HEADER; at < octets;) {
 		if (octets - at < SET_HEADER)
 			return false;
-		const size_t set = get16(message + at + 2);
+		const size_t set = get_net16(message + at + 2);
 		if (set < SET_HEADER || set > octets - at)
 			return false;
-		if (!take(packer, get16(message + at), message + at + SET_HEADER, set - SET_HEADER))
+		if (!take(packer, get_net16(message + at), message + at + SET_HEADER, set - SET_HEADER))
 			return false;
 		at += set;
 	}
@@ -205,12 +170,12 @@ each_set(struct columns_packer *packer, const uint8_t *message, size_t octets, t
 static bool
 survey(struct columns_packer *packer, const uint8_t *messages, size_t octets)
 {
-	packer->domain = octets >= MESSAGE_HEADER ? get32(messages + 12) : 0;
+	packer->domain = octets >= MESSAGE_HEADER ? get_net32(messages + 12) : 0;
 	for (size_t at = 0, message; at < octets; at += message) {
 		message = octets - at < MESSAGE_HEADER ? 0 : check_header(messages + at, NULL);
 		if (!message || message > octets - at)
 			return false;
-		if (get32(messages + at + 12) == packer->domain && !each_set(packer, messages + at, message, survey_set))
+		if (get_net32(messages + at + 12) == packer->domain && !each_set(packer, messages + at, message, survey_set))
 			return false;
 	}
 	return true;
@@ -231,10 +196,10 @@ split_set(struct columns_packer *packer, uint16_t id, const uint8_t *at, size_t 
 		return true;
 	}
 	const size_t records = n / layout->row, padding = n % layout->row;
-	uint8_t header[SET_HEADER + COUNT];
-	set16(header, id);
-	set16(header + 2, sizeof header + padding);
-	set16(header + SET_HEADER, records);
+	uint8_t header[SET_HEADER + COLUMNS_COUNT];
+	set_net16(header, id);
+	set_net16(header + 2, sizeof header + padding);
+	set_net16(header + SET_HEADER, records);
 	g_byte_array_append(skeleton, header, sizeof header);
 	g_byte_array_append(skeleton, at + n - padding, padding);
 	if (!layout->records)
@@ -251,14 +216,14 @@ split(struct columns_packer *packer, const uint8_t *messages, size_t octets)
 
 	for (size_t at = 0, message; at < octets; at += message) {
 		const guint begin = skeleton->len;
-		message = get16(messages + at + 2);
-		if (get32(messages + at + 12) != packer->domain) {
+		message = get_net16(messages + at + 2);
+		if (get_net32(messages + at + 12) != packer->domain) {
 			g_byte_array_append(skeleton, messages + at, message);
 			continue;
 		}
 		g_byte_array_append(skeleton, messages + at, MESSAGE_HEADER);
 		each_set(packer, messages + at, message, split_set);
-		set16(skeleton->data + begin + 2, skeleton->len - begin);
+		set_net16(skeleton->data + begin + 2, skeleton->len - begin);
 	}
 }
 
@@ -331,9 +296,9 @@ add_column(struct columns_packer *packer, const struct layout *layout, unsigned 
 	gather(packer, layout, from, octets, changes);
 	if (varying && !(frame = add_frame(packer, packer->column->data, packer->column->len, error)))
 		return false;
-	put16(packer->head, octets);
-	put16(packer->head, varying);
-	put32(packer->head, frame);
+	add_le16(packer->head, octets);
+	add_le16(packer->head, varying);
+	add_le32(packer->head, frame);
 	for (unsigned k = 0; k < octets; k++)
 		if (!(varying >> k & 1))
 			g_byte_array_append(packer->head, first + k, 1);
@@ -343,26 +308,19 @@ add_column(struct columns_packer *packer, const struct layout *layout, unsigned 
 static bool
 add_table(struct columns_packer *packer, const struct layout *layout, GError **error)
 {
-	uint8_t changes[COLUMNS_FIELDS * MOST_OCTETS];
+	uint8_t changes[COLUMNS_FIELDS * COLUMNS_OCTETS];
 	unsigned from = 0;
 
 	find_varying(layout, changes);
-	put16(packer->head, layout->id);
-	put16(packer->head, layout->n_fields);
-	put32(packer->head, layout->records);
+	add_le16(packer->head, layout->id);
+	add_le16(packer->head, layout->n_fields);
+	add_le32(packer->head, layout->records);
 	for (unsigned i = 0; i < layout->n_fields; i++) {
 		if (!add_column(packer, layout, from, layout->octets[i], changes, error))
 			return false;
 		from += layout->octets[i];
 	}
 	return true;
-}
-
-static void
-set32(GByteArray *head, size_t at, uint32_t value)
-{
-	value = GUINT32_TO_LE(value);
-	memcpy(head->data + at, &value, sizeof value);
 }
 
 static bool
@@ -379,14 +337,14 @@ print(struct columns_packer *packer, size_t plain, GError **error)
 	for (guint i = 0; i < packer->order->len; i++)
 		if (!add_table(packer, packer->order->pdata[i], error))
 			return false;
-	set32(head, 8, head->len);
-	set32(head, 12, head->len + packer->frames->len);
-	set32(head, 16, plain);
-	set32(head, 20, packer->domain);
-	set32(head, 24, skeleton->len);
-	set32(head, 28, frame);
-	set32(head, 32, packer->order->len);
-	set32(head, 4, index_sum(head->data + SUM_FROM, head->len - SUM_FROM));
+	set_le32(head->data + 8, head->len);
+	set_le32(head->data + 12, head->len + packer->frames->len);
+	set_le32(head->data + 16, plain);
+	set_le32(head->data + 20, packer->domain);
+	set_le32(head->data + 24, skeleton->len);
+	set_le32(head->data + 28, frame);
+	set_le32(head->data + 32, packer->order->len);
+	set_le32(head->data + 4, index_sum(head->data + COLUMNS_SUMMED, head->len - COLUMNS_SUMMED));
 	return true;
 }
 

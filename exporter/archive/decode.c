@@ -8,6 +8,7 @@
 #include "archive/columns.h"
 #include "archive/conclude.h"
 #include "archive/lexicon.h"
+#include "archive/octets.h"
 #include "archive/plan.h"
 #include "archive/word.h"
 #include "error.h"
@@ -426,12 +427,6 @@ decoder_forget(struct decoder *decoder)
 
 /* Messages */
 
-static uint16_t
-get16(const uint8_t *at)
-{
-	return at[0] << 8 | at[1];
-}
-
 size_t
 decoder_octets(const uint8_t *header)
 {
@@ -463,7 +458,7 @@ decoder_message(struct decoder *decoder, const uint8_t *message, size_t octets, 
 		forget_plans(decoder);
 	decoder->at = decoder->set_end = message + MESSAGE_HEADER;
 	decoder->domain = soundness.domain;
-	if (octets > MESSAGE_HEADER && get16(decoder->at) == SET_TEMPLATES)
+	if (octets > MESSAGE_HEADER && get_net16(decoder->at) == SET_TEMPLATES)
 		decoder_forget(decoder);
 	return true;
 }
@@ -484,7 +479,7 @@ static bool
 begin_rows(struct decoder *decoder)
 {
 	const struct plan *plan = decoder->plan;
-	const unsigned rows = get16(decoder->at);
+	const unsigned rows = get_net16(decoder->at);
 
 	decoder->row = decoder->table->given;
 	decoder->rows_left = plan->kind == PLAN_FLOW ? rows : 0;
@@ -499,9 +494,9 @@ next_set(struct decoder *decoder)
 {
 	while (decoder->set_end < decoder->end) {
 		const uint8_t *set = decoder->set_end;
-		const uint16_t id = get16(set);
+		const uint16_t id = get_net16(set);
 		decoder->at = set + SET_HEADER;
-		decoder->set_end = set + get16(set + 2);
+		decoder->set_end = set + get_net16(set + 2);
 		if (id < SET_DATA)
 			continue;
 		decoder->plan = find_plan(decoder, id);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "archive/octets.h"
 #include "error.h"
 
 enum {
@@ -28,38 +29,6 @@ enum {
 
 static const char content_magic[8] = "PFINDEX1";
 
-static uint32_t
-get32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof value);
-	return GUINT32_FROM_LE(value);
-}
-
-static uint64_t
-get64(const uint8_t *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof value);
-	return GUINT64_FROM_LE(value);
-}
-
-static void
-put32(GByteArray *out, uint32_t value)
-{
-	value = GUINT32_TO_LE(value);
-	g_byte_array_append(out, (const guint8 *)&value, sizeof value);
-}
-
-static void
-put64(GByteArray *out, uint64_t value)
-{
-	value = GUINT64_TO_LE(value);
-	g_byte_array_append(out, (const guint8 *)&value, sizeof value);
-}
-
 /* Stafford's 13th mixer: each bit of the result depends on each of value. */
 static uint64_t
 mix(uint64_t value)
@@ -76,18 +45,18 @@ index_sum(const uint8_t *octets, size_t n)
 	uint8_t rest[8] = { 0 };
 
 	for (; n >= sizeof rest; n -= sizeof rest, octets += sizeof rest)
-		sum = mix(sum ^ get64(octets)) + 1;
+		sum = mix(sum ^ get_le64(octets)) + 1;
 	if (n)
 		memcpy(rest, octets, n);
-	return mix(sum ^ get64(rest));
+	return mix(sum ^ get_le64(rest));
 }
 
 static uint64_t
 hash_address(uint8_t family, const union address *address)
 {
-	const uint64_t low = mix(get64(address->v6) + family);
+	const uint64_t low = mix(get_le64(address->v6) + family);
 
-	return mix(low ^ get64(address->v6 + 8)) | 1;
+	return mix(low ^ get_le64(address->v6 + 8)) | 1;
 }
 
 /* The bit of a filter of that many bits that stands for the ith hash of a key. */
@@ -178,13 +147,13 @@ find_content(int fd, uint64_t *begin, uint32_t *length, GError **error)
 	const uint64_t end = status.st_size;
 	if (!read_at(fd, footer, sizeof footer, end - FOOTER, error))
 		return false;
-	*length = get32(footer);
-	if (get32(footer + 4) != FOOTER_MAGIC || *length < CONTENT_HEADER + FOOTER || *length > end - FRAME_HEADER)
+	*length = get_le32(footer);
+	if (get_le32(footer + 4) != FOOTER_MAGIC || *length < CONTENT_HEADER + FOOTER || *length > end - FRAME_HEADER)
 		return damaged(error, end - FOOTER, "this is not the end of an index");
 	*begin = end - *length;
 	if (!read_at(fd, header, sizeof header, *begin - FRAME_HEADER, error))
 		return false;
-	if (get32(header) != FRAME_MAGIC || get32(header + 4) != *length)
+	if (get_le32(header) != FRAME_MAGIC || get_le32(header + 4) != *length)
 		return damaged(error, *begin - FRAME_HEADER, "no index begins here");
 	return true;
 }
@@ -193,16 +162,16 @@ static void
 take_row(struct index_block *block, const uint8_t *row)
 {
 	*block = (struct index_block){
-		.offset = get64(row),
-		.packed = get64(row + 8),
-		.plain = get64(row + 16),
-		.records = get64(row + 24) & ~GAPS,
-		.gaps = get64(row + 24) & GAPS,
-		.first = get64(row + 32),
-		.last = get64(row + 40),
-		.filter = get64(row + 48),
-		.filter_octets = get32(row + 56),
-		.filter_sum = get32(row + 60),
+		.offset = get_le64(row),
+		.packed = get_le64(row + 8),
+		.plain = get_le64(row + 16),
+		.records = get_le64(row + 24) & ~GAPS,
+		.gaps = get_le64(row + 24) & GAPS,
+		.first = get_le64(row + 32),
+		.last = get_le64(row + 40),
+		.filter = get_le64(row + 48),
+		.filter_octets = get_le32(row + 56),
+		.filter_sum = get_le32(row + 60),
 	};
 }
 
@@ -231,7 +200,7 @@ read_rows(struct index *index, uint64_t content, uint32_t length, GError **error
 
 	if (!read_at(index->fd, header, sizeof header, content, error))
 		return false;
-	const uint32_t n = get32(header + 8);
+	const uint32_t n = get_le32(header + 8);
 	if (memcmp(header, content_magic, sizeof content_magic) != 0)
 		return damaged(error, content, "an index of another kind");
 	if (n > INDEX_BLOCKS_MOST || (uint64_t)n * INDEX_ROW > length - CONTENT_HEADER - FOOTER)
@@ -239,7 +208,7 @@ read_rows(struct index *index, uint64_t content, uint32_t length, GError **error
 	g_autofree uint8_t *rows = g_malloc((size_t)n * INDEX_ROW + 1);
 	if (!read_at(index->fd, rows, (size_t)n * INDEX_ROW, content + CONTENT_HEADER, error))
 		return false;
-	if (index_sum(rows, (size_t)n * INDEX_ROW) != get32(header + 12))
+	if (index_sum(rows, (size_t)n * INDEX_ROW) != get_le32(header + 12))
 		return damaged(error, content + CONTENT_HEADER, "the index is damaged");
 	index->n = n;
 	index->block = g_new0(struct index_block, n + 1);
@@ -674,9 +643,9 @@ print_row(GByteArray *out, const struct index_block *block, uint64_t filters)
 	                             block->first, block->last, filters + block->filter };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++)
-		put64(out, numbers[i]);
-	put32(out, block->filter_octets);
-	put32(out, block->filter_sum);
+		add_le64(out, numbers[i]);
+	add_le32(out, block->filter_octets);
+	add_le32(out, block->filter_sum);
 }
 
 void
@@ -689,15 +658,15 @@ index_print(const struct index_maker *maker, uint64_t offset, GByteArray *out)
 	for (guint i = 0; i < n; i++)
 		print_row(rows, &g_array_index(maker->blocks, struct index_block, i),
 		          offset + FRAME_HEADER + CONTENT_HEADER + n * INDEX_ROW);
-	put32(out, FRAME_MAGIC);
-	put32(out, length);
+	add_le32(out, FRAME_MAGIC);
+	add_le32(out, length);
 	g_byte_array_append(out, (const guint8 *)content_magic, sizeof content_magic);
-	put32(out, n);
-	put32(out, index_sum(rows->data, rows->len));
+	add_le32(out, n);
+	add_le32(out, index_sum(rows->data, rows->len));
 	if (rows->len)
 		g_byte_array_append(out, rows->data, rows->len);
 	if (maker->filters->len)
 		g_byte_array_append(out, maker->filters->data, maker->filters->len);
-	put32(out, length);
-	put32(out, FOOTER_MAGIC);
+	add_le32(out, length);
+	add_le32(out, FOOTER_MAGIC);
 }
