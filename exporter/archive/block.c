@@ -332,7 +332,7 @@ give_frame(struct block_reader *reader, struct block *block)
 	g_byte_array_set_size(reader->pending, 0);
 }
 
-static bool
+static void
 open_frame(struct job *job)
 {
 	const struct index_block *row = &job->row;
@@ -340,14 +340,12 @@ open_frame(struct job *job)
 
 	block_reserve(block, row->plain);
 	block->n = ZSTD_decompressDCtx(job->zstd, block->room, row->plain, block->frame_room, row->packed);
-	if (block->n == row->plain)
-		return true;
-	g_set_error_literal(&job->error, PEERFLOW_ERROR, EX_DATAERR,
-	                    ZSTD_isError(block->n) ? ZSTD_getErrorName(block->n) : "its content has another length");
-	return false;
+	if (block->n != row->plain)
+		g_set_error_literal(&job->error, PEERFLOW_ERROR, EX_DATAERR,
+		                    ZSTD_isError(block->n) ? ZSTD_getErrorName(block->n) : "its content has another length");
 }
 
-static bool
+static void
 open_columns(struct job *job)
 {
 	struct block *block = job->block;
@@ -355,13 +353,11 @@ open_columns(struct job *job)
 	bool bad;
 
 	if (!columns_open(block->opened, block->frame_room, job->row.packed, &job->error))
-		return false;
+		return;
 	block->columns = block->opened;
 	block->octets = columns_skeleton(block->columns, &block->n);
-	if (measure(block->octets, block->n, &last, &bad) == block->n)
-		return true;
-	g_set_error_literal(&job->error, PEERFLOW_ERROR, EX_DATAERR, "its skeleton is not one of messages");
-	return false;
+	if (measure(block->octets, block->n, &last, &bad) != block->n)
+		g_set_error_literal(&job->error, PEERFLOW_ERROR, EX_DATAERR, "its skeleton is not one of messages");
 }
 
 static void
@@ -496,7 +492,7 @@ frames_at(const struct frames *frames)
 }
 
 static const uint8_t frame_magic[MAGIC_OCTETS] = { 0x28, 0xb5, 0x2f, 0xfd };     /* RFC 8878 section 3.1.1 */
-static const uint8_t columns_magic[MAGIC_OCTETS] = { 'P', 'F', 'C', '1' };
+static const uint8_t *const columns_magic = (const uint8_t *)COLUMNS_MAGIC;
 
 /* Looks for the beginning of another frame or block behind that of a damaged one. */
 static bool

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "archive/columns.h"
+#include "archive/octets.h"
 #include "error.h"
 
 enum {
@@ -46,7 +47,7 @@ room(const struct cursor *cursor)
 static uint16_t
 take16(struct cursor *cursor)
 {
-	uint16_t value = cursor->at[0] << 8 | cursor->at[1];
+	uint16_t value = get_net16(cursor->at);
 
 	cursor->at += 2;
 	return value;
@@ -55,9 +56,10 @@ take16(struct cursor *cursor)
 static uint32_t
 take32(struct cursor *cursor)
 {
-	uint32_t high = take16(cursor);
+	uint32_t value = get_net32(cursor->at);
 
-	return high << 16 | take16(cursor);
+	cursor->at += 4;
+	return value;
 }
 
 G_GNUC_PRINTF(3, 4)

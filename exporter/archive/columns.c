@@ -82,7 +82,7 @@ struct head {
 static bool
 take_head(const uint8_t octets[static COLUMNS_HEAD], struct head *head)
 {
-	struct cursor cursor = { octets + 4, octets + COLUMNS_HEAD };
+	struct cursor cursor = { octets + strlen(COLUMNS_MAGIC), octets + COLUMNS_HEAD };
 
 	head->sum = take32(&cursor);
 	head->octets = take32(&cursor);
@@ -92,7 +92,7 @@ take_head(const uint8_t octets[static COLUMNS_HEAD], struct head *head)
 	head->skeleton = take32(&cursor);
 	head->skeleton_frame = take32(&cursor);
 	head->tables = take32(&cursor);
-	return memcmp(octets, "PFC1", 4) == 0 && head->octets >= COLUMNS_HEAD && head->octets <= head->packed &&
+	return memcmp(octets, COLUMNS_MAGIC, strlen(COLUMNS_MAGIC)) == 0 && head->octets >= COLUMNS_HEAD && head->octets <= head->packed &&
 	       head->packed <= 2 * COLUMNS_MOST && head->plain <= COLUMNS_MOST && head->skeleton <= head->plain &&
 	       head->tables <= COLUMNS_TABLES;
 }
@@ -452,7 +452,7 @@ join_message(struct joint *joint, const uint8_t *message, size_t octets)
 	uint8_t *begin = joint->at;
 	const uint32_t domain = get_net32(message + 12);
 
-	if (domain != joint->columns->domain || !joint->columns->tables->len)
+	if (domain != joint->columns->domain)
 		return append(joint, message, octets);
 	if (!append(joint, message, MESSAGE_HEADER))
 		return false;

@@ -40,6 +40,8 @@
  * A template is in columns if it stands in the block before its records, never changes in it, and has at most 64 fields,
  * all of fixed length; and at most 256 templates are. */
 
+#define COLUMNS_MAGIC "PFC1"
+
 enum {
 	COLUMNS_HEAD = 36,          /* octets up to the tables: so many tell the size of the whole */
 	COLUMNS_MOST = 64 << 20,    /* octets of a block's messages */

@@ -330,7 +330,7 @@ print(struct columns_packer *packer, size_t plain, GError **error)
 	GByteArray *head = packer->head;
 
 	g_byte_array_set_size(head, COLUMNS_HEAD);
-	memcpy(head->data, "PFC1", 4);
+	memcpy(head->data, COLUMNS_MAGIC, strlen(COLUMNS_MAGIC));
 	const uint32_t frame = add_frame(packer, skeleton->data, skeleton->len, error);
 	if (!frame)
 		return false;

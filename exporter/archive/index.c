@@ -455,7 +455,7 @@ has(const struct span *span, size_t octets)
 static uint16_t
 take16(struct span *span)
 {
-	const uint16_t value = span->at[0] << 8 | span->at[1];
+	const uint16_t value = get_net16(span->at);
 
 	span->at += 2;
 	return value;

@@ -313,8 +313,9 @@ begin_block(struct scan *scan)
 	if (block->begins) {
 		close_file(scan);
 		scan->decoder = decoder_new(scan->options.enterprise);
-		decoder_spare(scan->decoder, spared(scan));
-		scan->timeless = spared(scan) & FLOW_TIMES;
+		const unsigned parts = spared(scan);
+		decoder_spare(scan->decoder, parts);
+		scan->timeless = parts & FLOW_TIMES;
 		if (scan->options.gap)
 			decoder_on_gap(scan->decoder, take_gap, scan);
 	}
