@@ -615,13 +615,6 @@ test_disk_full(void)
 	rmdir(directory);
 }
 
-/* The log has it all. */
-static void
-say_nothing(const char *domain, GLogLevelFlags level, const char *text, void *data)
-{
-	(void)domain, (void)level, (void)text, (void)data;
-}
-
 int
 main(void)
 {

@@ -227,13 +227,6 @@ test_usage(void)
 	CU_ASSERT_EQUAL(run("$peerflow unpack . 2>said"), EX_NOINPUT);
 }
 
-/* The log has it all. */
-static void
-say_nothing(const char *domain, GLogLevelFlags level, const char *text, void *data)
-{
-	(void)domain, (void)level, (void)text, (void)data;
-}
-
 int
 main(void)
 {

@@ -195,13 +195,6 @@ test_refused(void)
 	CU_ASSERT(error && error->code == EX_NOINPUT);
 }
 
-/* The log has it all. */
-static void
-say_nothing(const char *domain, GLogLevelFlags level, const char *text, void *data)
-{
-	(void)domain, (void)level, (void)text, (void)data;
-}
-
 int
 main(void)
 {
